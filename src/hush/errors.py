@@ -1,0 +1,254 @@
+"""Every exception that Hush raises on purpose.
+
+Each one subclasses :class:`HushError` and the builtin that fits, carries what it
+knows as attributes, and its message names the offending node's path, what was
+expected and the remedy::
+
+    HushError
+    ├── GraphError (ValueError)             a graph is wrong; every problem at once
+    ├── InputError (ValueError, TypeError)  what was passed to run() does not fit
+    ├── NodeError (RuntimeError)            a fault that the runtime found in a node
+    │   ├── ConditionError                  a branch or loop condition raised
+    │   ├── JoinError                       a join cannot be met any more
+    │   ├── LoopLimitError                  a loop reached its guard
+    │   ├── MapSourceError                  an ``Each`` source raised, or lengths differ
+    │   ├── OutputError                     a node returned something it may not
+    │   ├── MissingValueError               a value that was read does not exist
+    │   ├── ToleranceError                  more items failed than max_failures allows
+    │   ├── UnexpectedCancellationError     cancelled although no scope asked for it
+    │   └── NodeTimeoutError (TimeoutError) timeout_s or deadline_s was exceeded
+    ├── RunError (RuntimeError)             a run failed; holds every failure
+    ├── RunNotFinishedError (RuntimeError)  a result was asked for too early
+    └── TelemetryError (RuntimeError)       an instrument failed (raised in tests only)
+
+This module knows nothing of graphs, loops or spans.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = (
+    "ConditionError",
+    "Failure",
+    "GraphError",
+    "HushError",
+    "InputError",
+    "JoinError",
+    "LoopLimitError",
+    "MapSourceError",
+    "MissingValueError",
+    "NodeError",
+    "NodeTimeoutError",
+    "OutputError",
+    "Problem",
+    "RunError",
+    "RunNotFinishedError",
+    "TelemetryError",
+    "ToleranceError",
+    "UnexpectedCancellationError",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a graph."""
+
+    rule: str
+    """The rule's short name, such as ``cycle`` or ``unknown-output``."""
+    path: str
+    """Dotted path of the offending node from the top graph's name."""
+    message: str
+    """What is wrong."""
+    remedy: str
+    """What to do about it."""
+
+    def __str__(self) -> str:
+        """Return path, message and remedy on one line."""
+        return f"{self.path}: {self.message}. {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure that happened in a run, in the order in which they happened."""
+
+    path: str
+    """Path of the node that failed, items included (``graph.map[3].node``)."""
+    kind: str
+    """``raised``, ``timeout``, ``handled``, ``captured``, ``collected`` or ``tolerated``."""
+    error_type: str
+    """Qualified name of the exception's class, or ``handled``."""
+    message: str
+    """The exception's text, or the handled error's."""
+    index: int | None = None
+    """Index of the innermost map item in which it happened; None outside of maps."""
+    attempts: int = 1
+    """How many attempts were made."""
+    exception: BaseException | None = field(default=None, compare=False, repr=False)
+    """The exception itself; None for a handled failure."""
+
+    def __str__(self) -> str:
+        """Return path, type and message on one line."""
+        return f"{self.path}: {self.error_type}: {self.message}"
+
+
+class HushError(Exception):
+    """Base of all errors of this package."""
+
+
+class GraphError(HushError, ValueError):
+    """A graph cannot be run; ``problems`` holds all that is wrong with it."""
+
+    def __init__(self, graph: str, problems: Sequence[Problem]) -> None:
+        """Join the problems into one message.
+
+        Args:
+            graph: name of the top graph.
+            problems: at least one.
+        """
+        self.graph = graph
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        noun = "problem" if count == 1 else "problems"
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"graph {graph!r} has {count} {noun}:{lines}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by constructor arguments."""
+        return type(self), (self.graph, self.problems)
+
+
+class InputError(HushError, ValueError, TypeError):
+    """The inputs of a run do not fit its graph; nothing was started."""
+
+
+class NodeError(HushError, RuntimeError):
+    """A fault that the runtime found in a node; ``path`` names the node."""
+
+    def __init__(self, path: str, message: str) -> None:
+        """Keep the path as an attribute and put it before the message.
+
+        Args:
+            path: path of the node, items included.
+            message: what happened, what was expected, and the remedy.
+        """
+        self.path = path
+        self.message = message
+        super().__init__(f"{path}: {message}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by constructor arguments."""
+        return type(self), (self.path, self.message)
+
+
+class ConditionError(NodeError):
+    """A branch's or loop's condition raised; never read as False."""
+
+
+class JoinError(NodeError):
+    """A ``Quorum`` or ``First`` cannot be met any more; ``failures`` says why."""
+
+    def __init__(self, path: str, message: str, failures: Sequence[Failure] = ()) -> None:
+        """Keep the failures of the predecessors.
+
+        Args:
+            path: path of the joining node.
+            message: what was needed and what is left.
+            failures: one per failed predecessor.
+        """
+        self.failures = tuple(failures)
+        super().__init__(path, message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by constructor arguments."""
+        return type(self), (self.path, self.message, self.failures)
+
+
+class LoopLimitError(NodeError):
+    """A while loop reached its guard before its condition ended it."""
+
+
+class MapSourceError(NodeError):
+    """An ``Each`` source raised, is not iterable, or sources differ in length."""
+
+
+class MissingValueError(NodeError):
+    """A value that a node reads was not produced."""
+
+
+class OutputError(NodeError):
+    """A node returned something else than its outputs."""
+
+
+class ToleranceError(NodeError):
+    """More items of a map failed than its ``max_failures`` allows."""
+
+
+class UnexpectedCancellationError(NodeError):
+    """A node was cancelled although no scope of the run had asked for it."""
+
+
+class NodeTimeoutError(NodeError, TimeoutError):
+    """A ``timeout_s`` or ``deadline_s`` was exceeded."""
+
+
+class RunError(HushError, RuntimeError):
+    """A run failed. The first failure is the ``__cause__``; all are in ``failures``."""
+
+    def __init__(
+        self,
+        path: str,
+        message: str,
+        failures: Sequence[Failure] = (),
+        *,
+        run_id: str | None = None,
+        trace_id: str | None = None,
+    ) -> None:
+        """Name the failing node and keep everything that failed.
+
+        Args:
+            path: path of the node that failed first, items included.
+            message: type and text of that failure.
+            failures: every failure of the run, in order, the first one first.
+            run_id: the run's id.
+            trace_id: the run's trace id as 32 hex digits; None when untraced.
+        """
+        self.path = path
+        self.message = message
+        self.failures = tuple(failures)
+        self.run_id = run_id
+        self.trace_id = trace_id
+        super().__init__(f"{path}: {message}")
+
+    @property
+    def index(self) -> int | None:
+        """Index of the innermost map item that failed first; None outside of maps."""
+        return self.failures[0].index if self.failures else None
+
+    @property
+    def outcome(self) -> str:
+        """``timeout`` where the first failure is one, else ``error``."""
+        cause = self.failures[0].exception if self.failures else None
+        return "timeout" if isinstance(cause, NodeTimeoutError) else "error"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by constructor arguments."""
+        return _run_error, (self.path, self.message, self.failures, self.run_id, self.trace_id)
+
+
+def _run_error(
+    path: str, message: str, failures: Sequence[Failure], run_id: str, trace_id: str
+) -> RunError:
+    return RunError(path, message, failures, run_id=run_id, trace_id=trace_id)
+
+
+class RunNotFinishedError(HushError, RuntimeError):
+    """The result of a streamed run was asked for before the run was over."""
+
+
+class TelemetryError(HushError, RuntimeError):
+    """A span processor, exporter or instrument raised; only raised inside tests."""
