@@ -12,9 +12,11 @@ set -euo pipefail
 # The Go module v1.76.0 is the release that is called 2.13.0 elsewhere.
 readonly MODULE=github.com/jaegertracing/jaeger
 readonly VERSION=v1.76.0
-# The go directive of that release's go.mod.
-readonly GO_NEEDED=1.25.0
+# Two lines of that release's go.mod: the oldest Go that will do, and the one it recommends.
+readonly GO_NEEDED=1.24.6
+readonly TOOLCHAIN=go1.25.4
 
+export HOME="${HOME:-$(cd ~ && pwd)}"
 cache_dir="${XDG_CACHE_HOME:-$HOME/.cache}/hush/jaeger-$VERSION"
 binary="$cache_dir/jaeger"
 
@@ -28,13 +30,10 @@ at_least() { # at_least 1.26.1 1.25.0
     [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
 }
 
-# Go 1.21 and newer fetch the toolchain that a module asks for from the module proxy.
-can_fetch_toolchain() { at_least "$1" 1.21; }
-
-find_go() { # sets go; prefers one that needs no other toolchain
-    local candidate version
+find_go() { # sets go: the first that is new enough, else any that runs; fails when there is none
+    local candidate version any=""
     go=""
-    for candidate in go /usr/local/go/bin/go /usr/lib/go-1.*/bin/go "$HOME"/go/bin/go /usr/lib/go/bin/go; do
+    for candidate in go /usr/local/go/bin/go /usr/lib/go-1.*/bin/go /usr/lib/go/bin/go; do
         command -v "$candidate" >/dev/null 2>&1 || continue
         version=$(go_version "$candidate")
         [ -n "$version" ] || continue
@@ -42,33 +41,41 @@ find_go() { # sets go; prefers one that needs no other toolchain
             go=$candidate
             return 0
         fi
+        [ -n "$any" ] || any=$candidate
     done
-    for candidate in go /usr/local/go/bin/go /usr/lib/go-1.*/bin/go; do
-        command -v "$candidate" >/dev/null 2>&1 || continue
-        version=$(go_version "$candidate")
-        if [ -n "$version" ] && can_fetch_toolchain "$version"; then
-            go=$candidate
-            return 0
-        fi
-    done
-    return 1
+    go=$any
+    [ -n "$go" ]
+}
+
+module_dir() { # module_dir MODULE@VERSION: downloads it and prints its folder
+    local answer
+    if answer=$(cd / && GOTOOLCHAIN=local GOFLAGS=-mod=mod "$go" mod download -json "$1"); then
+        printf '%s\n' "$answer" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",\{0,1\}$/\1/p'
+    else
+        say "the Go module proxy did not hand out $1"
+        printf '%s\n' "$answer" >&2
+        return 1
+    fi
+}
+
+fetch_toolchain() { # with an old go, get the one of TOOLCHAIN: they are modules like any other
+    local name root
+    name="golang.org/toolchain@v0.0.1-$TOOLCHAIN.$("$go" env GOOS)-$("$go" env GOARCH)"
+    say "fetching $TOOLCHAIN"
+    root=$(module_dir "$name") || return 1
+    # A module's files are not executable; Go's own switch of toolchains does the same.
+    chmod -R a+x "$root/bin" "$root/pkg/tool"
+    export GOROOT="$root"
+    go="$root/bin/go"
 }
 
 install_go() { # Debian and Ubuntu, as root
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || return 1
-    say "no Go that is new enough; asking apt-get for one"
+    say "no Go; installing Debian's"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq >&2 </dev/null || say "apt-get update failed; trying with the lists at hand"
-    local package
-    # Newest first: what a release has, backports included, differs.
-    for package in $(apt-cache search --names-only '^golang-1\.[0-9]+-go$' | cut -d' ' -f1 | sort -rV) \
-        golang-go; do
-        if apt-get install -y -qq --no-install-recommends "$package" ca-certificates \
-            >&2 </dev/null && find_go; then
-            return 0
-        fi
-    done
-    return 1
+    apt-get install -y -qq --no-install-recommends golang-go ca-certificates >&2 </dev/null &&
+        find_go
 }
 
 case "${1:-}" in
@@ -90,30 +97,20 @@ if [ -x "$binary" ]; then
 fi
 
 if ! find_go && ! install_go; then
-    say "Go $GO_NEEDED or newer is needed (1.21 will do where it may fetch a newer toolchain)."
-    say "Install it, or put a ready Jaeger 2 server at $binary or name it in HUSH_JAEGER."
+    say "Go is missing: any will do, $GO_NEEDED or newer needs no download of another."
+    say "Install it, or put a ready Jaeger 2 server at $binary, or name one in HUSH_JAEGER."
     exit 1
 fi
-
-version=$(go_version "$go")
-if at_least "$version" "$GO_NEEDED"; then
-    export GOTOOLCHAIN=local
-else
-    say "Go $version will fetch the toolchain that Jaeger asks for"
-    export GOTOOLCHAIN=auto
-fi
+at_least "$(go_version "$go")" "$GO_NEEDED" || fetch_toolchain
+export GOTOOLCHAIN=local
 export GOFLAGS=-mod=readonly CGO_ENABLED=0 GOWORK=off
 
-say "compiling Jaeger $VERSION with Go $version; once, some minutes"
+say "compiling Jaeger $VERSION with Go $(go_version "$go"); once, some minutes"
 start=$SECONDS
 mkdir -p "$cache_dir"
 # "go install MODULE@VERSION" refuses: Jaeger's go.mod holds a replace directive. Building inside
 # the downloaded module does not mind.
-source_dir=$(cd / && "$go" mod download -json "$MODULE@$VERSION" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",\{0,1\}$/\1/p')
-if [ -z "$source_dir" ]; then
-    say "the Go module proxy did not hand out $MODULE@$VERSION"
-    exit 1
-fi
+source_dir=$(module_dir "$MODULE@$VERSION")
 partial="$binary.partial.$$"
 trap 'rm -f "$partial"' EXIT
 (cd "$source_dir" && "$go" build -trimpath -ldflags='-s -w' -o "$partial" ./cmd/jaeger) >&2
