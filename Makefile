@@ -40,7 +40,7 @@ bench: $(VENV)/.stamp-dev  ## measure the overhead per node and per item
 	@$(BIN)/python benchmarks/overhead.py
 
 docs: $(VENV)/.stamp-docs  ## build the documentation into site/
-	@$(BIN)/mkdocs build --strict --clean
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 
 clean:  ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
