@@ -51,7 +51,31 @@ __all__ = (
     "TelemetryError",
     "ToleranceError",
     "UnexpectedCancellationError",
+    "text_of",
 )
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's text, whatever its ``__str__`` does.
+
+    Args:
+        error: any exception.
+
+    Returns:
+        ``str(error)``, or a placeholder where that raises.
+    """
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # a broken __str__ must not hide the failure itself
+        return f"<unprintable {type(error).__name__}>"
+
+
+def type_name(error: BaseException) -> str:
+    """Return the qualified name of an exception's class, builtins without module."""
+    kind = type(error)
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,100 @@
+"""Hush: workflows whose runs explain themselves.
+
+Everything that a user needs to write and run one stands here; the machinery is beside
+this package, not in it.
+"""
+
+from hush.core.engine import Hush
+from hush.core.nodes.flow.branch_node import Branch, BranchNode
+from hush.core.nodes.graph_node import GraphNode
+from hush.core.nodes.iteration import ForLoopNode, MapNode, WhileLoopNode
+from hush.core.nodes.iteration.base import Each, ItemFailure
+from hush.core.nodes.transform.code_node import CodeNode, code_node
+from hush.core.result import RunResult
+from hush.core.stream import RunStream
+from hush.errors import (
+    ConditionError,
+    Failure,
+    GraphError,
+    HushError,
+    InputError,
+    JoinError,
+    LoopLimitError,
+    MapSourceError,
+    MissingValueError,
+    NodeError,
+    NodeTimeoutError,
+    OutputError,
+    Problem,
+    RunError,
+    RunNotFinishedError,
+    TelemetryError,
+    ToleranceError,
+    UnexpectedCancellationError,
+)
+from hush.model.edge import END, PARENT, START
+from hush.model.join import First, Quorum
+from hush.model.node import Node, NodeContext
+from hush.model.ref import Ref
+from hush.model.retry import Retry
+from hush.runtime.events import (
+    Event,
+    ItemEnded,
+    ItemStarted,
+    NodeEnded,
+    NodeStarted,
+    RunEnded,
+    RunStarted,
+)
+from hush.runtime.state import RunState
+
+__all__ = (
+    "END",
+    "PARENT",
+    "START",
+    "Branch",
+    "BranchNode",
+    "CodeNode",
+    "ConditionError",
+    "Each",
+    "Event",
+    "Failure",
+    "First",
+    "ForLoopNode",
+    "GraphError",
+    "GraphNode",
+    "Hush",
+    "HushError",
+    "InputError",
+    "ItemEnded",
+    "ItemFailure",
+    "ItemStarted",
+    "JoinError",
+    "LoopLimitError",
+    "MapNode",
+    "MapSourceError",
+    "MissingValueError",
+    "Node",
+    "NodeContext",
+    "NodeEnded",
+    "NodeError",
+    "NodeStarted",
+    "NodeTimeoutError",
+    "OutputError",
+    "Problem",
+    "Quorum",
+    "Ref",
+    "Retry",
+    "RunEnded",
+    "RunError",
+    "RunNotFinishedError",
+    "RunResult",
+    "RunStarted",
+    "RunState",
+    "RunStream",
+    "TelemetryError",
+    "ToleranceError",
+    "UnexpectedCancellationError",
+    "WhileLoopNode",
+    "code_node",
+)

@@ -1,0 +1,331 @@
+"""Hush: compiles a graph once and runs it many times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
+
+from hush import semconv
+from hush.core.result import RunResult
+from hush.core.stream import RunStream
+from hush.errors import InputError, NodeTimeoutError, RunError, text_of, type_name
+from hush.executors.in_process import InProcess
+from hush.model.node import is_duration
+from hush.observe.tracing import current_instrument
+from hush.plan.compile import compile_graph
+from hush.runtime.events import CallbackSink, RunEnded, RunStarted
+from hush.runtime.failing import BodyFailedError, cancelled, failed, failure_of
+from hush.runtime.instrument import OK, Scope
+from hush.runtime.lineage import Lineage
+from hush.runtime.node_context import RuntimeContext
+from hush.runtime.scheduler import run_graph
+from hush.runtime.state import Frame, Run, RunState, merged_inputs, new_id
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from hush.errors import Failure
+    from hush.model.graph import Graph
+    from hush.runtime.events import Event, EventSink
+    from hush.runtime.instrument import Observation
+
+__all__ = ("Hush",)
+
+MAX_THREADS = 256
+"""Least number of threads that plain functions may use at the same time."""
+
+
+class Hush:
+    """A workflow, ready to run.
+
+    Compiling and validating is all that the constructor does; nothing starts and nothing
+    connects before a run. One engine may run many times at once, on asyncio and on
+    trio; runs share nothing but limits.
+    """
+
+    def __init__(self, graph: Graph, *, max_threads: int | None = None) -> None:
+        """Compile a graph.
+
+        Args:
+            graph: the top graph.
+            max_threads: most worker threads for plain functions, over all runs of this
+                engine on one loop. None means 256, or the largest ``max_concurrency``
+                in the graph where that is more, so that no map is held back by it.
+
+        Raises:
+            GraphError: the graph has problems; all of them are in it.
+            ValueError: ``max_threads`` is not a positive integer.
+        """
+        self.plan = compile_graph(graph)
+        if max_threads is None:
+            max_threads = max(MAX_THREADS, self.plan.widest)
+        elif not isinstance(max_threads, int) or isinstance(max_threads, bool) or max_threads < 1:
+            msg = f"max_threads={max_threads!r}: expected a positive integer or None"
+            raise ValueError(msg)
+        self._placement = InProcess(max_threads)
+
+    async def run(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        request_id: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        deadline_s: float | None = None,
+        on_event: Callable[[Event], Any] | None = None,
+    ) -> RunResult:
+        """Run the workflow once, on whichever loop is running.
+
+        Args:
+            inputs: the graph's inputs by name.
+            request_id: the caller's id of the request, for spans and state.
+            user_id: the user's id, likewise.
+            session_id: the session's id, likewise.
+            deadline_s: limit of the whole run in seconds; None has none.
+            on_event: called with each event, sync or async; a slow one slows the run.
+                When it raises, that is logged once and the run goes on.
+
+        Returns:
+            The outputs. Everything that the run started is over.
+
+        Raises:
+            InputError: the inputs do not fit the graph; nothing was started.
+            RunError: a node failed, or the deadline passed; everything is over.
+            BaseException: cancellation comes out as it came in, once everything is over.
+        """
+        sink = None if on_event is None else CallbackSink(on_event)
+        ids = {"request_id": request_id, "user_id": user_id, "session_id": session_id}
+        return await self.run_with_sink(self.check_inputs(inputs), ids, deadline_s, sink)
+
+    async def __call__(
+        self, inputs: Mapping[str, Any] | None = None, **options: Any
+    ) -> RunResult:
+        """Run the workflow once; the same as :meth:`run`."""
+        return await self.run(inputs, **options)
+
+    def run_sync(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        backend: Literal["asyncio", "trio"] = "asyncio",
+        **options: Any,
+    ) -> RunResult:
+        """Run the workflow once in an event loop of its own.
+
+        Args:
+            inputs: the graph's inputs by name.
+            backend: ``asyncio`` or ``trio``.
+            **options: as for :meth:`run`.
+
+        Returns:
+            The outputs.
+
+        Raises:
+            InputError: the inputs do not fit the graph; nothing was started.
+            RunError: a node failed.
+            RuntimeError: an event loop is already running in this thread.
+        """
+
+        async def main() -> RunResult:
+            return await self.run(inputs, **options)
+
+        return anyio.run(main, backend=backend)
+
+    def stream(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        request_id: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        deadline_s: float | None = None,
+    ) -> RunStream:
+        """Run the workflow and iterate over its events.
+
+        ``async with engine.stream(inputs) as events`` starts the run; ``async for event in
+        events`` gets its events in order and raises its RunError at the end where it
+        failed; leaving the block cancels what still runs; ``events.result`` is the
+        result once the run is over.
+
+        Args:
+            inputs: the graph's inputs by name.
+            request_id: as for :meth:`run`.
+            user_id: as for :meth:`run`.
+            session_id: as for :meth:`run`.
+            deadline_s: as for :meth:`run`.
+
+        Returns:
+            An async context manager and iterator.
+
+        Raises:
+            InputError: the inputs do not fit the graph; nothing was started.
+        """
+        values = self.check_inputs(inputs)
+        ids = {"request_id": request_id, "user_id": user_id, "session_id": session_id}
+
+        async def run(sink: EventSink) -> RunResult:
+            return await self.run_with_sink(values, ids, deadline_s, sink)
+
+        return RunStream(run)
+
+    async def __aenter__(self) -> Self:
+        """Open a block in which runs share what they open."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the block."""
+
+    # --- inside ------------------------------------------------------------------------
+
+    def check_inputs(self, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Check a run's inputs against the graph.
+
+        Args:
+            inputs: by name; None for none.
+
+        Returns:
+            The values to start with, defaults filled in.
+
+        Raises:
+            InputError: one is missing or unknown.
+        """
+        plan = self.plan
+        if inputs is None:
+            inputs = {}
+        if not isinstance(inputs, Mapping):
+            msg = f"{plan.name}: inputs are {type(inputs).__name__}, expected a mapping by name"
+            raise InputError(msg)
+        known = plan.required | plan.optional
+        said = []
+        missing = plan.required - inputs.keys()
+        if missing:
+            said.append(f"missing: {', '.join(sorted(missing))}")
+        unknown = [] if plan.open_inputs else [name for name in inputs if name not in known]
+        if unknown:
+            said.append(f"unknown: {', '.join(sorted(map(str, unknown)))}")
+        if said:
+            takes = ", ".join(
+                [*sorted(plan.required), *(f"{name} (optional)" for name in sorted(plan.optional))]
+            )
+            msg = f"{plan.name}: inputs {'; '.join(said)}. The graph takes: {takes or 'none'}"
+            raise InputError(msg)
+        return merged_inputs(plan, inputs)
+
+    async def run_with_sink(
+        self,
+        values: Mapping[str, Any],
+        ids: Mapping[str, str | None],
+        deadline_s: float | None,
+        sink: EventSink | None,
+    ) -> RunResult:
+        """Run with checked inputs and a place for events."""
+        plan = self.plan
+        if deadline_s is not None and not is_duration(deadline_s):
+            msg = f"{plan.name}: deadline_s={deadline_s!r}, expected a positive number of seconds"
+            raise InputError(msg)
+        state = RunState(plan.name, {"run_id": new_id(), **ids})
+        run = Run(plan, state, current_instrument(), self._placement, sink, RuntimeContext)
+        facts = {
+            semconv.RUN_ID: state.run_id,
+            semconv.GRAPH_NAME: plan.name,
+            semconv.REQUEST_ID: state.request_id,
+            semconv.USER_ID: state.user_id,
+            semconv.SESSION_ID: state.session_id,
+        }
+        known = {name: value for name, value in facts.items() if value is not None}
+        began = perf_counter()
+        ending = None
+        try:
+            with run.instrument.observe(Scope("run", plan.name, known)) as seen:
+                state.trace_id = seen.trace_id
+                if sink is not None:
+                    await sink.emit(RunStarted(plan.name, state.run_id, state.trace_id))
+                lineage = Lineage(None)
+                try:
+                    outputs = await self._under_deadline(run, values, lineage, deadline_s, seen)
+                    ending = OK
+                except (BodyFailedError, NodeTimeoutError) as error:
+                    ending = failed(error, plan.name, recorded=False)
+                    seen.annotate(semconv.FAILED_NODE, ending.failed_path)
+                    failures = failure_of(error, plan.name, index=None)
+                except anyio.get_cancelled_exc_class():
+                    seen.end(cancelled(lineage.why()))
+                    raise
+                finally:
+                    seen.annotate(semconv.NODE_COUNT, run.started)
+                    if run.failure_count:
+                        seen.annotate(semconv.PARTIAL_FAILURE, True)  # noqa: FBT003  # an attribute's value
+                seen.end(ending)
+        except anyio.get_cancelled_exc_class():
+            if sink is not None:
+                await sink.emit_cancelled(self._ended(run, semconv.OUTCOME_CANCELLED, began))
+            raise
+        if sink is not None:
+            await sink.emit(self._ended(run, ending.outcome, began))
+        if ending is not OK:
+            raise self._run_error(run, failures) from failures[0].exception
+        return RunResult(outputs, run)
+
+    async def _under_deadline(
+        self,
+        run: Run,
+        values: Mapping[str, Any],
+        lineage: Lineage,
+        deadline_s: float | None,
+        seen: Observation,
+    ) -> dict[str, Any]:
+        plan = self.plan
+        frame = Frame(
+            plan,
+            plan.name,
+            values,
+            lineage,
+            index=None,
+            limited=deadline_s is not None,
+            depth=0,
+        )
+        if deadline_s is None:
+            await run_graph(frame, run, seen)
+            return self._outputs(frame)
+        with anyio.CancelScope(deadline=anyio.current_time() + deadline_s) as scope:
+            lineage.limit(scope, plan.name, seen.token)
+            await run_graph(frame, run, seen)
+            return self._outputs(frame)
+        seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: deadline_s})
+        raise NodeTimeoutError(
+            plan.name, f"the run's deadline_s={deadline_s:g} was exceeded. Raise it, or look at "
+            f"what it waited for in the trace"
+        )
+
+    def _outputs(self, frame: Frame) -> dict[str, Any]:
+        return self.plan.graph_outputs(frame.results())
+
+    def _ended(self, run: Run, outcome: str, began: float) -> RunEnded:
+        return RunEnded(self.plan.name, run.state.run_id, outcome, perf_counter() - began)
+
+    def _run_error(self, run: Run, failures: tuple[Failure, ...]) -> RunError:
+        root = failures[0]
+        cause = root.exception
+        what = f"{root.error_type}: {root.message}"
+        if cause is not None:
+            what = f"{type_name(cause)}: {getattr(cause, 'message', None) or text_of(cause)}"
+        return RunError(
+            root.path,
+            what,
+            failures,
+            run_id=run.state.run_id,
+            trace_id=run.state.trace_id,
+        )
+
+    def __repr__(self) -> str:
+        """Return the graph's name and size."""
+        return f"<Hush {self.plan.name}: {self.plan.size} nodes>"
+

@@ -1,0 +1,346 @@
+"""What maps and for loops share: ``Each`` inputs, columns, whole items, failures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from hush import semconv
+from hush.model.each import Each
+from hush.model.graph import Graph
+from hush.model.node import BodyOutputs, FanOut, Flaw, ItemRecord
+from hush.model.retry import Retry
+
+if TYPE_CHECKING:
+    from hush.model.node import NodeContext
+
+__all__ = ("Each", "ItemFailure", "ItemsNode")
+
+METRICS = "iteration_metrics"
+ERRORS = "errors"
+
+
+class ItemFailure(dict[str, Any]):
+    """Stands at a failed item's place among whole items.
+
+    ``error`` is the text, ``error_type`` the exception's class, ``index`` the item's;
+    the body's other outputs are None.
+    """
+
+    __slots__ = ()
+
+    @property
+    def index(self) -> int:
+        """The item's index."""
+        return int(self["index"])
+
+
+class Results:
+    """Collects what is read of a map, at each item's place.
+
+    Nothing is kept where nothing is read; memory is that of the results.
+    """
+
+    def __init__(self, reads: frozenset[str], body: BodyOutputs) -> None:
+        """Prepare columns.
+
+        Args:
+            reads: names that anything reads; ``*`` for all columns.
+            body: what the body writes.
+        """
+        wanted = set(reads) - {"*", METRICS, ERRORS} | (reads & {METRICS, ERRORS} & body.names)
+        if "*" in reads:
+            wanted |= body.names
+        self._body = body
+        self._columns: dict[str, list[Any]] = {n: [] for n in wanted if n in body.names}
+        self._others = wanted - body.names
+        self._items: list[Any] | None = [] if self._others or ("*" in reads and body.open) else None
+        self._all = "*" in reads
+        self._errors: list[dict[str, Any]] | None = [] if ERRORS in reads else None
+        self._seen: set[str] = set()
+        self._runs: list[float] = []
+        self.ok = self.failed = self.handled = self.total = 0
+        self._run_s = self._run_max_s = self._wait_s = self._wait_max_s = 0.0
+
+    def add(self, item: ItemRecord) -> None:
+        """Take one finished item.
+
+        Args:
+            item: what became of it.
+        """
+        self.total += 1
+        self._run_s += item.run_s
+        self._wait_s += item.wait_s
+        self._run_max_s = max(self._run_max_s, item.run_s)
+        self._wait_max_s = max(self._wait_max_s, item.wait_s)
+        outputs = item.outputs
+        if outputs is None:
+            self.failed += 1
+            if self._errors is not None:
+                self._errors.append(_error_of(item))
+        elif item.outcome == semconv.OUTCOME_HANDLED:
+            self.handled += 1
+        else:
+            self.ok += 1
+        for name, column in self._columns.items():
+            _place(column, item.index, None if outputs is None else outputs.get(name))
+        if self._items is not None:
+            if outputs is not None:
+                self._seen.update(outputs)
+            _place(self._items, item.index, self._failure(item) if outputs is None else outputs)
+
+    def _failure(self, item: ItemRecord) -> ItemFailure:
+        failure = ItemFailure.fromkeys(sorted(self._body.names))
+        failure.update(error=item.message, error_type=item.error_type, index=item.index)
+        return failure
+
+    def outputs(self) -> dict[str, Any]:
+        """Return columns, whole items, errors and metrics."""
+        result: dict[str, Any] = dict(self._columns)
+        if self._items is not None:
+            late = self._seen - self._body.names
+            if self._all:
+                result.update({name: self._column(name) for name in sorted(late)})
+            for name in self._others:
+                # With open outputs only the items tell whether a name is a column.
+                result[name] = self._column(name) if name in late else self._whole()
+        if self._errors is not None and ERRORS not in self._columns:
+            result[ERRORS] = sorted(self._errors, key=lambda error: error["index"])
+        if METRICS not in self._columns:
+            result[METRICS] = self.metrics()
+        return result
+
+    def _column(self, name: str) -> list[Any]:
+        items = self._items or ()
+        return [None if isinstance(item, ItemFailure) else item.get(name) for item in items]
+
+    def _whole(self) -> list[Any]:
+        items = self._items or []
+        if self._body.open or len(self._body.names) != 1:
+            single = len(self._seen) == 1 and self._body.open
+        else:
+            single = True
+        if not single:
+            return [item if isinstance(item, ItemFailure) else dict(item) for item in items]
+        (name,) = self._seen or self._body.names
+        return [item if isinstance(item, ItemFailure) else item.get(name) for item in items]
+
+    def metrics(self) -> dict[str, Any]:
+        """Return counts and times; times in seconds."""
+        total = max(self.total, 1)
+        return {
+            "total_iterations": self.total,
+            "success_count": self.ok,
+            "error_count": self.failed,
+            "handled_count": self.handled,
+            "run_s": self._run_s,
+            "run_mean_s": self._run_s / total,
+            "run_max_s": self._run_max_s,
+            "wait_s": self._wait_s,
+            "wait_mean_s": self._wait_s / total,
+            "wait_max_s": self._wait_max_s,
+        }
+
+
+def _place(column: list[Any], index: int, value: Any) -> None:
+    if index >= len(column):
+        column.extend([None] * (index + 1 - len(column)))
+    column[index] = value
+
+
+def _error_of(item: ItemRecord) -> dict[str, Any]:
+    return {
+        "index": item.index,
+        "key": item.key,
+        "type": item.error_type,
+        "message": item.message,
+        "attempts": item.attempts,
+    }
+
+
+class ItemsNode(Graph):
+    """A node whose body runs once for every item of its ``Each`` inputs."""
+
+    max_concurrency: int = 1
+    _carry = False
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        on_error: str = "raise",
+        max_failures: int | float | None = None,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        deadline_s: float | None = None,
+        key: Callable[[dict[str, Any]], Any] | None = None,
+        failed_when: str | Callable[[Mapping[str, Any]], Any] | None = "error",
+        span_budget: int | None = 1000,
+        **options: Any,
+    ) -> None:
+        """Declare how items are run.
+
+        Args:
+            name: unique within the graph.
+            on_error: ``raise`` cancels the rest and fails the node; ``collect`` goes on
+                and lists the failures in the output ``errors``; ``capture`` fails the
+                node as ``raise`` does and turns that into its output ``error``.
+            max_failures: with ``collect``, how many failures (an integer) or which share
+                of the items (a float from 0 to 1) is tolerated; None tolerates all. A
+                share of an endless or unsized source is taken of the items seen, once
+                20 were.
+            retry: how a failed item is run again.
+            timeout_s: limit of one attempt at one item, in seconds.
+            deadline_s: limit of all attempts at one item together, in seconds.
+            key: gives an item a name for spans and errors, from its inputs.
+            failed_when: which item that raised nothing failed all the same: the name of
+                an output that then is neither None nor False, or a callable on the
+                outputs that returns a text or True; None for none.
+            span_budget: how many items' spans are kept; None keeps all.
+            **options: ``inputs``, ``outputs`` and ``join``, as for every node.
+        """
+        self.item_retry = retry
+        self.item_timeout_s = timeout_s
+        self.item_deadline_s = deadline_s
+        self.max_failures = max_failures
+        self.key = key
+        self.failed_when = failed_when
+        self.span_budget = span_budget
+        super().__init__(name, on_error=on_error, **options)
+
+    @property
+    def collects(self) -> bool:
+        """Whether failing items leave the others running."""
+        return self.on_error == "collect"
+
+    def _on_error_choices(self) -> tuple[str, ...]:
+        return ("raise", "collect", "capture")
+
+    def each_inputs(self) -> Mapping[str, Each]:
+        """Return the inputs that are iterated."""
+        return {name: value for name, value in self.inputs.items() if isinstance(value, Each)}
+
+    def output_names(self, body: BodyOutputs) -> frozenset[str] | None:
+        """Accept any name: a column where the body writes it, else whole items."""
+        if body.names or body.open:
+            return None
+        return frozenset((ERRORS, METRICS))
+
+    def flaws(self) -> Iterable[Flaw]:
+        """Return what is wrong with the node, seen by itself."""
+        yield from super().flaws()
+        yield from self._item_flaws()
+        each = self.each_inputs()
+        if not each:
+            yield Flaw(
+                "bad-source",
+                f"{self.name!r} has no Each input",
+                "Mark what to iterate: inputs={'item': Each(PARENT['items'])}",
+            )
+        for name, one in each.items():
+            source = one.source
+            if one.run_in not in {"loop", "thread"}:
+                yield Flaw("bad-source", f"Each(run_in={one.run_in!r})", "Give 'loop' or 'thread'")
+            if isinstance(source, (Iterator,)) or hasattr(type(source), "__anext__"):
+                yield Flaw(
+                    "bad-source",
+                    f"input {name!r} iterates over a {type(source).__name__}, which can be "
+                    f"iterated only once while a graph runs many times",
+                    "Give a list, or pass the iterator as an input of each run",
+                )
+
+    def _item_flaws(self) -> Iterator[Flaw]:
+        limit = self.max_concurrency
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+            yield Flaw(
+                "bad-policy", f"max_concurrency={limit!r}", "Give a positive integer"
+            )
+        from hush.model.node import is_duration  # noqa: PLC0415  # used here only
+
+        for policy, value in (
+            ("timeout_s", self.item_timeout_s),
+            ("deadline_s", self.item_deadline_s),
+        ):
+            if value is not None and not is_duration(value):
+                yield Flaw(
+                    "bad-policy",
+                    f"{policy}={value!r}",
+                    "Give a positive number of seconds, or None",
+                )
+        if self.item_retry is not None and not isinstance(self.item_retry, Retry):
+            yield Flaw(
+                "bad-policy", f"retry={self.item_retry!r}", "Give Retry(attempts=...) or None"
+            )
+        if not _is_tolerance(self.max_failures):
+            yield Flaw(
+                "bad-policy",
+                f"max_failures={self.max_failures!r}",
+                "Give a number of items, a share from 0.0 to 1.0, or None",
+            )
+        if self.failed_when is not None and not (
+            isinstance(self.failed_when, str) or callable(self.failed_when)
+        ):
+            yield Flaw(
+                "bad-policy",
+                f"failed_when={self.failed_when!r}",
+                "Give an output's name, a callable, or None",
+            )
+        if self.key is not None and not callable(self.key):
+            yield Flaw("bad-policy", f"key={self.key!r}", "Give a callable, or None")
+        budget = self.span_budget
+        if budget is not None and (
+            not isinstance(budget, int) or isinstance(budget, bool) or budget < 1
+        ):
+            yield Flaw("bad-policy", f"span_budget={budget!r}", "Give a positive integer or None")
+
+    async def execute(self, inputs: dict[str, Any], ctx: NodeContext) -> Mapping[str, Any]:
+        """Run the body for every item and gather what is read."""
+        each = self.each_inputs()
+        results = Results(ctx.reads, ctx.body_outputs)
+        await ctx.fan_out(
+            FanOut(
+                each={name: inputs[name] for name in each},
+                each_in_thread=frozenset(n for n, one in each.items() if one.run_in == "thread"),
+                broadcast={name: value for name, value in inputs.items() if name not in each},
+                max_concurrency=self.max_concurrency,
+                on_item=results.add,
+                collect=self.collects,
+                max_failures=self.max_failures,
+                retry=self.item_retry,
+                timeout_s=self.item_timeout_s,
+                deadline_s=self.item_deadline_s,
+                key=self.key,
+                failed_when=self._handled_text(),
+                carry=self._carry,
+                iterations=self._carry,
+            )
+        )
+        return results.outputs()
+
+    def _handled_text(self) -> Callable[[Mapping[str, Any]], str | None] | None:
+        rule = self.failed_when
+        if rule is None:
+            return None
+
+        def text(outputs: Mapping[str, Any]) -> str | None:
+            if callable(rule):
+                said = rule(outputs)
+                if said is None or said is False:
+                    return None
+                return said if isinstance(said, str) else str(outputs.get("error", "handled"))
+            said = outputs.get(rule)
+            return None if said is None or said is False else str(said)
+
+        return text
+
+
+def _is_tolerance(value: object) -> bool:
+    if value is None:
+        return True
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        return False
+    if isinstance(value, int):
+        return value >= 0
+    return 0.0 <= float(value) <= 1.0

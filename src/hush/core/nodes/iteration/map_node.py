@@ -1,0 +1,35 @@
+"""MapNode: the body runs for every item, several at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hush.core.nodes.iteration.base import ItemsNode
+
+__all__ = ("MapNode",)
+
+
+class MapNode(ItemsNode):
+    """Runs its body for every item of its ``Each`` inputs, at most so many at a time.
+
+    Several ``Each`` are zipped and must have one length. Results are in the order of
+    the items: an output that the body writes is the list of its values; any other name
+    collects whole items (the bare value where the body writes exactly one output, else
+    a dict). ``errors`` and ``iteration_metrics`` tell what went wrong and how long it
+    took. Cancelling the run cancels the items that are running; no further one starts.
+    """
+
+    kind = "map"
+
+    def __init__(
+        self, name: str | None = None, *, max_concurrency: int = 16, **options: Any
+    ) -> None:
+        """Declare a map.
+
+        Args:
+            name: unique within the graph.
+            max_concurrency: most items that run at the same time; a positive integer.
+            **options: as for :class:`~hush.core.nodes.iteration.base.ItemsNode`.
+        """
+        self.max_concurrency = max_concurrency
+        super().__init__(name, **options)

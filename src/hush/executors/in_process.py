@@ -1,0 +1,223 @@
+"""In this process: worker threads and worker processes for plain callables.
+
+The only part of the runtime's machinery that may know which event loop runs: telling a
+cancellation that was asked for from one that user code made up needs asyncio's own
+count on asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from time import perf_counter
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_process
+import anyio.to_thread
+
+__all__ = ("InProcess", "abandoned_threads")
+
+_abandoned = 0
+_abandoned_lock = threading.Lock()
+
+
+def abandoned_threads() -> int:
+    """Return how many threads were left behind and are still running."""
+    return _abandoned
+
+
+def _count_abandoned(change: int) -> None:
+    global _abandoned  # noqa: PLW0603  # one count per process, behind a lock
+    with _abandoned_lock:
+        _abandoned += change
+
+
+class InProcess:
+    """Runs plain callables in threads and processes of this machine.
+
+    One limit on threads holds for all runs that share this object, on each loop.
+    """
+
+    def __init__(self, max_threads: int) -> None:
+        """Set the limit.
+
+        Args:
+            max_threads: most threads that work at the same time on one loop.
+        """
+        self.max_threads = max_threads
+        self._limiters = anyio.lowlevel.RunVar[anyio.CapacityLimiter](f"hush_threads_{id(self)}")
+
+    def _limiter(self) -> anyio.CapacityLimiter:
+        try:
+            return self._limiters.get()
+        except LookupError:
+            limiter = anyio.CapacityLimiter(self.max_threads)
+            self._limiters.set(limiter)
+            return limiter
+
+    async def in_thread(
+        self, function: Callable[[], Any], *, on_abandon: Callable[[], None] | None
+    ) -> tuple[Any, float]:
+        """Call in a worker thread with the caller's context.
+
+        Args:
+            function: takes nothing.
+            on_abandon: where given, cancellation leaves the thread behind and calls this.
+
+        Returns:
+            What it returned, and the seconds for which no thread was free.
+        """
+        limiter = self._limiter()
+        borrower = object()
+        waited_s = 0.0
+        try:
+            limiter.acquire_on_behalf_of_nowait(borrower)
+        except anyio.WouldBlock:
+            began = perf_counter()
+            await limiter.acquire_on_behalf_of(borrower)
+            waited_s = perf_counter() - began
+        try:
+            if on_abandon is None:
+                # Our own limiter has let it in; anyio's own must not hold it back.
+                result = await anyio.to_thread.run_sync(
+                    functools.partial(_outcome, function), limiter=_unlimited()
+                )
+            else:
+                result = await _Leavable(function).call(on_abandon)
+        finally:
+            limiter.release_on_behalf_of(borrower)
+        return result.value(), waited_s
+
+    async def in_process(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Call in a worker process, which is killed on cancellation.
+
+        Args:
+            function: importable by the worker: a module's function, no lambda.
+            args: picklable positional arguments.
+            kwargs: picklable keyword arguments.
+
+        Returns:
+            What it returned.
+        """
+        call = functools.partial(function, *args, **kwargs)
+        return await anyio.to_process.run_sync(call, cancellable=True)
+
+    def cancellation_requested(self) -> bool:
+        """Say whether a cancellation that just arrived was asked for.
+
+        On trio every one was: only scopes make them. On asyncio also a task may have
+        been cancelled directly, which asyncio counts.
+        """
+        if anyio.current_effective_deadline() == -math.inf:
+            return True
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            # No asyncio loop runs here.
+            return True
+        return task is None or task.cancelling() > 0
+
+
+_unlimited_limiter = anyio.lowlevel.RunVar[anyio.CapacityLimiter]("hush_unlimited_threads")
+
+
+def _unlimited() -> anyio.CapacityLimiter:
+    try:
+        return _unlimited_limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(math.inf)
+        _unlimited_limiter.set(limiter)
+        return limiter
+
+
+class _Outcome:
+    """What a call came to; keeps a StopIteration from being raised into a future."""
+
+    __slots__ = ("_error", "_value")
+
+    def __init__(self, value: Any, error: BaseException | None) -> None:
+        self._value = value
+        self._error = error
+
+    def value(self) -> Any:
+        if self._error is None:
+            return self._value
+        try:
+            raise self._error
+        finally:
+            # The traceback refers to this frame; break the circle.
+            del self
+
+
+def _outcome(function: Callable[[], Any]) -> _Outcome:
+    try:
+        return _Outcome(function(), None)
+    except StopIteration as error:
+        wrapped = RuntimeError("a function in a worker thread raised StopIteration")
+        wrapped.__cause__ = error
+        return _Outcome(None, wrapped)
+    except Exception as error:  # noqa: BLE001  # raised again on the loop's side
+        return _Outcome(None, error)
+
+
+class _Leavable:
+    """A call in a thread of its own that cancellation can leave behind.
+
+    anyio's workers are not daemons: one that never returns would hold up the exit of
+    the process. So a thread that may be left is made for the occasion.
+    """
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self._done = anyio.Event()
+        self._result: _Outcome | None = None
+        self._failure: BaseException | None = None
+        self._lock = threading.Lock()
+        self._left = False
+        self._finished = False
+
+    async def call(self, on_abandon: Callable[[], None]) -> _Outcome:
+        token = anyio.lowlevel.current_token()
+        context = copy_context()
+        thread = threading.Thread(
+            target=context.run, args=(self._work, token), name="hush worker", daemon=True
+        )
+        thread.start()
+        try:
+            await self._done.wait()
+        finally:
+            with self._lock:
+                left = self._left = not self._finished
+                if left:
+                    _count_abandoned(1)
+            if left:
+                on_abandon()
+        if self._failure is not None:
+            raise self._failure
+        assert self._result is not None  # noqa: S101  # one of the two is set before the event
+        return self._result
+
+    def _work(self, token: Any) -> None:
+        try:
+            self._result = _outcome(self._function)
+        except BaseException as error:  # noqa: BLE001  # SystemExit and the like: raised again on the loop's side
+            self._failure = error
+        with self._lock:
+            if self._left:
+                _count_abandoned(-1)
+                return
+            self._finished = True
+        try:
+            anyio.from_thread.run_sync(self._done.set, token=token)
+        except RuntimeError:
+            # The loop is gone and with it whoever waited.
+            return

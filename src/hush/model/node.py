@@ -1,0 +1,485 @@
+"""Node: one step of a workflow, as written by the user.
+
+A node holds what it reads, what it gives and under which policies it runs. A kind of
+node is a subclass with one ``async execute(inputs, ctx)``; this module knows neither
+the kinds nor what will run them. Constructors record problems instead of raising, so
+that a graph can report all of them at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Protocol
+
+from hush.model.edge import Linkable, Parent, Soft, require_key, require_plain
+from hush.model.join import Join, Quorum, First
+from hush.model.ref import Ref, as_ref, parts
+from hush.model.retry import Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable
+
+    from hush.model.each import Each
+    from hush.model.graph import Graph
+
+__all__ = (
+    "BodyOutputs",
+    "FanOut",
+    "Flaw",
+    "ItemRecord",
+    "Node",
+    "NodeContext",
+    "OutputMap",
+    "Parameters",
+    "RunIn",
+    "Selection",
+)
+
+RunIn = Literal["loop", "thread", "process"]
+
+FORBIDDEN_IN_NAMES = ".[]"
+"""They separate the parts of a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """A problem that a node knows of itself; its path is added when it is reported."""
+
+    rule: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Which inputs a node takes."""
+
+    required: frozenset[str] = frozenset()
+    """Names without which it cannot run."""
+    optional: frozenset[str] = frozenset()
+    """Names that have a default of their own."""
+    open: bool = False
+    """Whether any other name is taken too, as with ``**kwargs``."""
+
+    def takes(self, name: str) -> bool:
+        """Say whether ``name`` is taken."""
+        return self.open or name in self.required or name in self.optional
+
+
+@dataclass(frozen=True, slots=True)
+class BodyOutputs:
+    """What the nodes of a graph write to PARENT."""
+
+    names: frozenset[str] = frozenset()
+    """Names that are known before running."""
+    open: bool = False
+    """Whether further names appear at run time (``{"*": PARENT}`` without declaration)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutputMap:
+    """One value on its way from a node to its containing graph."""
+
+    source: Ref
+    """A reference to the node's output, with operations."""
+    key: str
+    """The containing graph's name for it."""
+
+
+class Selection(dict[str, Any]):
+    """Outputs of a node that chooses among its successors, with the names it chose."""
+
+    __slots__ = ("chosen",)
+
+    def __init__(self, outputs: Mapping[str, Any], chosen: Iterable[str]) -> None:
+        """Keep outputs and choice.
+
+        Args:
+            outputs: the node's outputs.
+            chosen: names of the selected targets; targets that are not among them
+                are skipped.
+        """
+        super().__init__(outputs)
+        self.chosen = frozenset(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRecord:
+    """What became of one item of a fan-out."""
+
+    index: int
+    key: str | None
+    outcome: str
+    outputs: Mapping[str, Any] | None
+    """The body's outputs; None where the item failed."""
+    error_type: str | None = None
+    message: str | None = None
+    attempts: int = 1
+    run_s: float = 0.0
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """What a map asks of the runtime. Fields mean what MapNode's arguments mean."""
+
+    each: Mapping[str, Any]
+    """Input name to source object."""
+    each_in_thread: frozenset[str]
+    """Names of those sources whose ``next`` runs in a thread."""
+    broadcast: Mapping[str, Any]
+    max_concurrency: int
+    on_item: Callable[[ItemRecord], None]
+    """Called once per finished item, in order of completion, on the loop."""
+    collect: bool
+    """Whether failing items leave the others running."""
+    max_failures: int | float | None
+    retry: Retry | None
+    timeout_s: float | None
+    deadline_s: float | None
+    key: Callable[[dict[str, Any]], Any] | None
+    failed_when: Callable[[Mapping[str, Any]], str | None] | None
+    """Gives the text of a handled failure, None where there is none."""
+    carry: bool = False
+    """Whether an item sees what the item before it wrote (a for loop)."""
+    iterations: bool = False
+    """Whether items are called iterations in spans and paths."""
+
+
+class NodeContext(Protocol):
+    """What a node may ask for while it runs; given by the runtime."""
+
+    @property
+    def path(self) -> str:
+        """The node's path, items included."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Names of this node's outputs that anything reads; ``*`` where all are."""
+
+    @property
+    def body_outputs(self) -> BodyOutputs:
+        """What this node's body writes; empty where it has no body."""
+
+    def annotate(self, name: str, value: Any) -> None:
+        """Put an attribute on the node's span; a name from :mod:`hush.semconv`."""
+
+    def warn(self, event: str, **facts: Any) -> None:
+        """Log a warning that names the node."""
+
+    def evaluate(self, position: int) -> Any:
+        """Evaluate one of the node's :meth:`Node.conditions` against its surroundings."""
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        run_in: RunIn,
+        abandon: bool,
+    ) -> Awaitable[Any]:
+        """Call a plain function on the loop, in a thread or in a process."""
+
+    def run_body(self, values: Mapping[str, Any]) -> Awaitable[dict[str, Any]]:
+        """Run the body once with ``values`` as PARENT; return what it wrote."""
+
+    def run_iteration(self, index: int, values: Mapping[str, Any]) -> Awaitable[dict[str, Any]]:
+        """Run the body once as an iteration with its own span and path."""
+
+    def fan_out(self, request: FanOut) -> Awaitable[None]:
+        """Run the body for every item of a source."""
+
+
+class Node(Linkable):
+    """One step of a workflow.
+
+    Subclasses set ``kind`` and implement :meth:`execute`; they may override
+    :meth:`parameters`, :meth:`output_names`, :meth:`targets` and :meth:`flaws`.
+    """
+
+    kind: ClassVar[str] = "node"
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Any] | None = None,
+        join: Join | None = None,
+        on_error: str = "raise",
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        deadline_s: float | None = None,
+    ) -> None:
+        """Record a node in the graph that is being built.
+
+        Args:
+            name: unique within its graph; no dots or brackets.
+            inputs: input name to literal, reference, PARENT or node (meaning the
+                value of the same name); ``{"*": PARENT}`` passes all that is taken.
+            outputs: output name to PARENT, ``PARENT["name"]``, ``node["input"]`` or a
+                list of such; ``{"*": PARENT}`` writes all outputs.
+            join: Quorum or First; None waits as the edges say.
+            on_error: ``raise`` fails the graph; ``capture`` gives the node an output
+                ``error`` instead and lets the graph go on.
+            retry: how failed attempts are made again; None makes one attempt.
+            timeout_s: limit of one attempt in seconds; None has none.
+            deadline_s: limit of all attempts and pauses together, in seconds.
+        """
+        from hush.model.graph import current_graph  # noqa: PLC0415  # a Graph is a Node
+
+        self.name = name if name is not None else self._default_name()
+        self.parent: Graph | None = current_graph()
+        self.inputs: dict[str, Any] = {}
+        self.star_inputs: list[Any] = []
+        self.output_maps: list[OutputMap] = []
+        self.star_output = False
+        self.join = join
+        self.on_error = on_error
+        self.retry = retry
+        self.timeout_s = timeout_s
+        self.deadline_s = deadline_s
+        self._flaws: list[Flaw] = []
+        self._take_inputs(inputs)
+        self._take_outputs(outputs)
+        if self.parent is not None:
+            self.parent.add_node(self)
+
+    # --- for kinds to implement --------------------------------------------------------
+
+    async def execute(self, inputs: dict[str, Any], ctx: NodeContext) -> Mapping[str, Any]:
+        """Do the node's work once.
+
+        Args:
+            inputs: resolved inputs by name; absent ones are left out.
+            ctx: what the runtime offers.
+
+        Returns:
+            The outputs by name.
+        """
+        raise NotImplementedError  # abstract: a kind of node without a body is a mistake in this package
+
+    def parameters(self) -> Parameters:
+        """Return which inputs the node takes."""
+        return Parameters(open=True)
+
+    def output_names(self, body: BodyOutputs) -> frozenset[str] | None:
+        """Return the names of the outputs, None where they are known at run time only.
+
+        Args:
+            body: what the node's body writes; empty where it has none.
+        """
+        del body
+        return None
+
+    def targets(self) -> tuple[Any, ...]:
+        """Return the successors, as names or nodes, among which the node chooses."""
+        return ()
+
+    def each_inputs(self) -> Mapping[str, Each]:
+        """Return the inputs that are iterated."""
+        return {}
+
+    def conditions(self) -> tuple[Any, ...]:
+        """Return references that the node evaluates itself, when it wants to."""
+        return ()
+
+    def body_reads(self, body: BodyOutputs) -> frozenset[str]:
+        """Return names that the node itself needs before its body has run once.
+
+        Args:
+            body: what the body writes.
+        """
+        del body
+        return frozenset()
+
+    def carries(self) -> bool:
+        """Say whether the body runs in rounds that see what the round before wrote."""
+        return False
+
+    def flaws(self) -> Iterable[Flaw]:
+        """Return what is wrong with the node, seen by itself."""
+        yield from self._flaws
+        yield from self._policy_flaws()
+
+    def _default_name(self) -> str:
+        return ""
+
+    # --- references and edges ------------------------------------------------------------
+
+    @property
+    def ref_name(self) -> str:
+        """The name that references show in messages."""
+        return self.name
+
+    def __getitem__(self, key: str) -> Ref:
+        """Return a reference to one of the node's outputs."""
+        return Ref(self, require_key(self.ref_name, key))
+
+    def __iter__(self) -> NoReturn:
+        msg = f"node {self.name!r} cannot be iterated; name the output: {self.name}['name']"
+        raise TypeError(msg)
+
+    def __contains__(self, item: object) -> NoReturn:
+        msg = f"'in' cannot be recorded on node {self.name!r}; name the output in brackets"
+        raise TypeError(msg)
+
+    def __invert__(self) -> Soft:
+        """Return ``~node``, the soft target."""
+        return Soft(self)
+
+    def connect(self, source: Ref, target: Ref) -> None:
+        """Record ``node["y"] >> PARENT["z"]`` or ``node["y"] >> consumer["x"]``.
+
+        Args:
+            source: a reference to this node's output, with operations.
+            target: a plain reference to PARENT or to a node's input.
+
+        Raises:
+            TypeError: the target has operations on it.
+        """
+        destination = require_plain(target)
+        if isinstance(destination.owner, Parent):
+            self.output_maps.append(OutputMap(source, destination.key))
+        else:
+            consumer: Node = destination.owner
+            consumer.feed(destination.key, source)
+
+    def feed(self, name: str, source: Any) -> None:
+        """Record where an input comes from.
+
+        Args:
+            name: the input.
+            source: a literal or a reference.
+        """
+        if name in self.inputs:
+            self.add_flaw(
+                "input-fed-twice",
+                f"input {name!r} is fed twice",
+                "Keep one of 'inputs=' and '>>' for it",
+            )
+        self.inputs[name] = source
+
+    def add_flaw(self, rule: str, message: str, remedy: str) -> None:
+        """Remember a problem until the graph is compiled."""
+        self._flaws.append(Flaw(rule, message, remedy))
+
+    # --- what the constructor was given -----------------------------------------------------
+
+    def _take_inputs(self, inputs: Mapping[str, Any] | None) -> None:
+        for name, value in self._entries(inputs, "inputs"):
+            if name == "*":
+                for owner in value if isinstance(value, (list, tuple)) else (value,):
+                    if isinstance(owner, (Parent, Node)):
+                        self.star_inputs.append(owner)
+                    else:
+                        self.add_flaw(
+                            "bad-input",
+                            f"inputs={{'*': {owner!r}}} names no source",
+                            "Give PARENT or a node, or a list of such",
+                        )
+            elif isinstance(value, (Parent, Node)):
+                self.feed(name, value[name])
+            else:
+                self.feed(name, value)
+
+    def _take_outputs(self, outputs: Mapping[str, Any] | None) -> None:
+        for name, value in self._entries(outputs, "outputs"):
+            for one in value if isinstance(value, (list, tuple)) else (value,):
+                self._take_output(name, one)
+
+    def _take_output(self, name: str, target: Any) -> None:
+        if name == "*":
+            if isinstance(target, Parent):
+                self.star_output = True
+            else:
+                self.add_flaw(
+                    "bad-output",
+                    f"outputs={{'*': {target!r}}} goes nowhere",
+                    "Only PARENT takes all outputs",
+                )
+            return
+        destination = as_ref(target, name)
+        if destination is None or parts(destination).ops:
+            self.add_flaw(
+                "bad-output",
+                f"output {name!r} is sent to {target!r}",
+                "Give PARENT, PARENT['name'], node['input'] or a list of such",
+            )
+            return
+        self.connect(self[name], destination)
+
+    def _entries(self, mapping: Mapping[str, Any] | None, what: str) -> list[tuple[str, Any]]:
+        if mapping is None:
+            return []
+        if not isinstance(mapping, Mapping):
+            self.add_flaw(
+                f"bad-{what[:-1]}",
+                f"{what}= is {type(mapping).__name__}",
+                f"Give a mapping from {what[:-1]} name to value",
+            )
+            return []
+        entries = []
+        for name, value in mapping.items():
+            if isinstance(name, str) and name:
+                entries.append((name, value))
+            else:
+                self.add_flaw(
+                    f"bad-{what[:-1]}",
+                    f"{what}= has the key {name!r}",
+                    "Names are non-empty strings",
+                )
+        return entries
+
+    def _policy_flaws(self) -> Iterable[Flaw]:
+        name = self.name
+        if not isinstance(name, str) or not name or any(c in name for c in FORBIDDEN_IN_NAMES):
+            yield Flaw(
+                "bad-name",
+                f"{name!r} is no name for a node",
+                "Give name= a non-empty string without dots and brackets",
+            )
+        for policy in ("timeout_s", "deadline_s"):
+            value = getattr(self, policy)
+            if value is not None and not is_duration(value):
+                yield Flaw(
+                    "bad-policy",
+                    f"{policy}={value!r}",
+                    "Give a positive number of seconds, or None",
+                )
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            yield Flaw("bad-policy", f"retry={self.retry!r}", "Give Retry(attempts=...) or None")
+        if self.on_error not in self._on_error_choices():
+            yield Flaw(
+                "bad-policy",
+                f"on_error={self.on_error!r}",
+                f"Give one of {', '.join(map(repr, self._on_error_choices()))}",
+            )
+        if self.join is not None and not isinstance(self.join, (Quorum, First)):
+            yield Flaw("bad-join", f"join={self.join!r}", "Give Quorum(k), First() or None")
+
+    def _on_error_choices(self) -> tuple[str, ...]:
+        return ("raise", "capture")
+
+    @property
+    def captures(self) -> bool:
+        """Whether a failure becomes the output ``error`` instead of failing the graph."""
+        return self.on_error == "capture"
+
+    def __repr__(self) -> str:
+        """Return kind and name."""
+        return f"{type(self).__name__}({self.name!r})"
+
+
+def is_duration(value: object) -> bool:
+    """Say whether ``value`` is a positive, finite number of seconds."""
+    return (
+        isinstance(value, Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value > 0
+    )

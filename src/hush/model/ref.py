@@ -1,0 +1,467 @@
+"""References: where a value will come from, and what is done to it on the way.
+
+``PARENT["x"]`` and ``node["y"]`` are references. Operations on one are recorded, not
+executed: ``PARENT["score"] * 2``, ``node["rows"][0].name``, ``ref.apply(fn)``. They are
+replayed by :meth:`Ref.evaluate` once the value is there. A reference knows its owner
+only as an opaque object; it knows nothing of graphs, plans or event loops.
+
+Recorded operators follow Python's data model. Python itself forces a few exceptions:
+``bool(ref)``, ``in`` and iteration must return at once, so they raise with the remedy,
+and ``ref >> target`` connects instead of shifting.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, Protocol
+
+__all__ = ("MISSING", "Missing", "Op", "Ref", "RefOwner", "as_ref", "references_in")
+
+
+class Missing:
+    """The type of :data:`MISSING`; tells an absent value from a None that was written."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Return the constant's name."""
+        return "MISSING"
+
+    def __reduce__(self) -> str:
+        """Stay a singleton across pickling."""
+        return "MISSING"
+
+
+MISSING: Final = Missing()
+
+
+class RefOwner(Protocol):
+    """What a reference needs of the node (or PARENT) that it points to."""
+
+    @property
+    def ref_name(self) -> str:
+        """The name to show in messages."""
+
+    def connect(self, source: Ref, target: Ref) -> None:
+        """Record that ``source`` feeds ``target``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One recorded operation."""
+
+    symbol: str
+    """How it is written, for messages: ``+``, ``[...]``, ``.name``, ``()``, ``apply``."""
+    function: Callable[..., Any]
+    """Called with the value so far, then ``args`` and ``kwargs``."""
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+
+
+def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def call(value: Any, other: Any) -> Any:
+        return function(other, value)
+
+    return call
+
+
+def _invert(value: Any) -> Any:
+    # ~True is -2, which is true: on truth values "not" is what was meant.
+    return not value if isinstance(value, bool) else ~value
+
+
+def _call(value: Any, *args: Any, **kwargs: Any) -> Any:
+    return value(*args, **kwargs)
+
+
+def _apply(value: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(value, *args, **kwargs)
+
+
+class Ref:
+    """A value that will exist when the graph runs; immutable.
+
+    Use ``ref.or_default(x)`` where the source may be skipped or absent and
+    ``ref.apply(fn)`` for anything that no operator says.
+    """
+
+    __slots__ = ("_default", "_key", "_ops", "_owner")
+
+    def __init__(
+        self,
+        owner: RefOwner,
+        key: str,
+        ops: tuple[Op, ...] = (),
+        default: Any = MISSING,
+    ) -> None:
+        """Point to ``key`` of ``owner``.
+
+        Args:
+            owner: a node, or PARENT.
+            key: name of the output (of a node) or of the value (of PARENT).
+            ops: operations recorded so far, first one first.
+            default: what stands in for an absent value, after all operations;
+                MISSING means none.
+        """
+        self._owner = owner
+        self._key = key
+        self._ops = ops
+        self._default = default
+
+    # --- recording -------------------------------------------------------------------
+
+    def _record(self, symbol: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Ref:
+        op = Op(symbol, function, args, tuple(kwargs.items()))
+        return Ref(self._owner, self._key, (*self._ops, op), self._default)
+
+    def apply(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Ref:
+        """Record ``function(value, *args, **kwargs)``.
+
+        Args:
+            function: a plain callable; it runs on the event loop, so keep it short.
+            *args: further positional arguments; references among them are resolved.
+            **kwargs: keyword arguments likewise.
+
+        Returns:
+            A new reference.
+        """
+        return self._record("apply", _apply, function, *args, **kwargs)
+
+    def or_default(self, default: Any) -> Ref:
+        """Give the value to use when the source was skipped or never written.
+
+        Args:
+            default: any value; None is a value like any other.
+
+        Returns:
+            A new reference.
+        """
+        return Ref(self._owner, self._key, self._ops, default)
+
+    def __getitem__(self, item: Any) -> Ref:
+        return self._record("[...]", operator.getitem, item)
+
+    def __getattr__(self, name: str) -> Ref:
+        # Dunders are asked for by copy, pickle, inspect and many others; answering
+        # them with a reference would break each in its own way.
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return self._record(f".{name}", getattr, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Ref:
+        return self._record("()", _call, *args, **kwargs)
+
+    def __rshift__(self, target: object) -> Ref:
+        """Feed this value to ``PARENT[...]``, ``node[...]`` or a list of them."""
+        targets = target if isinstance(target, (list, tuple)) else (target,)
+        for one in targets:
+            destination = as_ref(one, self._key)
+            if destination is None:
+                msg = (
+                    f"{self!r} >> {one!r}: a value is fed to a reference such as "
+                    f"PARENT['name'] or node['input']"
+                )
+                raise TypeError(msg)
+            self._owner.connect(self, destination)
+        return self
+
+    # --- what Python does not let us record ---------------------------------------------
+
+    def __bool__(self) -> NoReturn:
+        msg = (
+            f"{self!r} has no truth value while the graph is built. Use a BranchNode or "
+            f"Branch(...).if_(...) to decide at run time, '&' and '|' to combine conditions, "
+            f"and ref.apply(fn) for anything else"
+        )
+        raise TypeError(msg)
+
+    def __iter__(self) -> NoReturn:
+        msg = (
+            f"{self!r} cannot be iterated while the graph is built. Map over it with "
+            f"MapNode(inputs={{'item': Each({self!r})}}), or use ref.apply(list)"
+        )
+        raise TypeError(msg)
+
+    def __contains__(self, item: object) -> NoReturn:
+        msg = (
+            f"'in' cannot be recorded on {self!r}. Use ref.apply(lambda value: item in value)"
+        )
+        raise TypeError(msg)
+
+    def __hash__(self) -> int:
+        # __eq__ records, so equality of references is identity.
+        return id(self)
+
+    def __repr__(self) -> str:
+        """Return the reference as it was written, operations shortened."""
+        text = f"{self._owner.ref_name}[{self._key!r}]"
+        for op in self._ops:
+            text += op.symbol if op.symbol.startswith((".", "[", "(")) else f".<{op.symbol}>"
+        return text
+
+    # --- operators ------------------------------------------------------------------------
+
+    def __eq__(self, other: object) -> Ref:  # type: ignore[override]  # records, see the module
+        return self._record("==", operator.eq, other)
+
+    def __ne__(self, other: object) -> Ref:  # type: ignore[override]  # records, see the module
+        return self._record("!=", operator.ne, other)
+
+    def __lt__(self, other: Any) -> Ref:
+        return self._record("<", operator.lt, other)
+
+    def __le__(self, other: Any) -> Ref:
+        return self._record("<=", operator.le, other)
+
+    def __gt__(self, other: Any) -> Ref:
+        return self._record(">", operator.gt, other)
+
+    def __ge__(self, other: Any) -> Ref:
+        return self._record(">=", operator.ge, other)
+
+    def __add__(self, other: Any) -> Ref:
+        return self._record("+", operator.add, other)
+
+    def __radd__(self, other: Any) -> Ref:
+        return self._record("+", _reflected(operator.add), other)
+
+    def __sub__(self, other: Any) -> Ref:
+        return self._record("-", operator.sub, other)
+
+    def __rsub__(self, other: Any) -> Ref:
+        return self._record("-", _reflected(operator.sub), other)
+
+    def __mul__(self, other: Any) -> Ref:
+        return self._record("*", operator.mul, other)
+
+    def __rmul__(self, other: Any) -> Ref:
+        return self._record("*", _reflected(operator.mul), other)
+
+    def __truediv__(self, other: Any) -> Ref:
+        return self._record("/", operator.truediv, other)
+
+    def __rtruediv__(self, other: Any) -> Ref:
+        return self._record("/", _reflected(operator.truediv), other)
+
+    def __floordiv__(self, other: Any) -> Ref:
+        return self._record("//", operator.floordiv, other)
+
+    def __rfloordiv__(self, other: Any) -> Ref:
+        return self._record("//", _reflected(operator.floordiv), other)
+
+    def __mod__(self, other: Any) -> Ref:
+        return self._record("%", operator.mod, other)
+
+    def __rmod__(self, other: Any) -> Ref:
+        return self._record("%", _reflected(operator.mod), other)
+
+    def __pow__(self, other: Any) -> Ref:
+        return self._record("**", operator.pow, other)
+
+    def __rpow__(self, other: Any) -> Ref:
+        return self._record("**", _reflected(operator.pow), other)
+
+    def __matmul__(self, other: Any) -> Ref:
+        return self._record("@", operator.matmul, other)
+
+    def __rmatmul__(self, other: Any) -> Ref:
+        return self._record("@", _reflected(operator.matmul), other)
+
+    def __and__(self, other: Any) -> Ref:
+        return self._record("&", operator.and_, other)
+
+    def __rand__(self, other: Any) -> Ref:
+        return self._record("&", _reflected(operator.and_), other)
+
+    def __or__(self, other: Any) -> Ref:
+        return self._record("|", operator.or_, other)
+
+    def __ror__(self, other: Any) -> Ref:
+        return self._record("|", _reflected(operator.or_), other)
+
+    def __xor__(self, other: Any) -> Ref:
+        return self._record("^", operator.xor, other)
+
+    def __rxor__(self, other: Any) -> Ref:
+        return self._record("^", _reflected(operator.xor), other)
+
+    def __neg__(self) -> Ref:
+        return self._record("neg", operator.neg)
+
+    def __pos__(self) -> Ref:
+        return self._record("pos", operator.pos)
+
+    def __abs__(self) -> Ref:
+        return self._record("abs", abs)
+
+    def __invert__(self) -> Ref:
+        return self._record("~", _invert)
+
+
+# Everything below reads a reference from outside. Public attributes on Ref itself would
+# shadow the user's own: `ref.key` has to record an attribute access.
+
+
+@dataclass(frozen=True, slots=True)
+class RefParts:
+    """The inside of a reference."""
+
+    owner: RefOwner
+    key: str
+    ops: tuple[Op, ...]
+    default: Any
+
+
+def parts(ref: Ref) -> RefParts:
+    """Return the inside of ``ref``.
+
+    Args:
+        ref: any reference.
+
+    Returns:
+        Owner, key, recorded operations and default (MISSING where none was given).
+    """
+    read = object.__getattribute__
+    return RefParts(
+        read(ref, "_owner"), read(ref, "_key"), read(ref, "_ops"), read(ref, "_default")
+    )
+
+
+def as_ref(value: object, key: str) -> Ref | None:
+    """Read a reference, or an owner standing for its value of the same name.
+
+    Args:
+        value: a reference, PARENT, a node, or anything else.
+        key: the name to use where ``value`` is an owner.
+
+    Returns:
+        A reference, or None where ``value`` is neither.
+    """
+    if isinstance(value, Ref):
+        return value
+    if hasattr(type(value), "ref_name") and hasattr(type(value), "connect"):
+        return Ref(value, key)  # type: ignore[arg-type]  # checked on the line above
+    return None
+
+
+def references_in(value: object) -> tuple[Ref, ...]:
+    """Find the references in a value: itself, in plain containers, in operations' arguments.
+
+    Args:
+        value: an input as the user wrote it. Only exact dicts, lists and tuples are
+            looked into; other containers are values.
+
+    Returns:
+        Every reference, outermost first.
+    """
+    found: list[Ref] = []
+    pending: list[object] = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, Ref):
+            found.append(one)
+            for op in parts(one).ops:
+                pending.extend(op.args)
+                pending.extend(item for _, item in op.kwargs)
+        elif type(one) is dict:
+            pending.extend(one.values())
+        elif type(one) in (list, tuple):
+            pending.extend(one)  # type: ignore[arg-type]  # exact list or tuple
+    return tuple(found)
+
+
+Lookup = Callable[[RefOwner, str], Any]
+
+
+def compile_value(value: object, lookup: Callable[[Ref], Callable[[Any], Any]]) -> Any:
+    """Turn an input as written into a function of the frame, or find that it is constant.
+
+    Args:
+        value: a literal, a reference, or a plain container with references in it.
+        lookup: gives for a reference the function that reads its bare source from a
+            frame and returns MISSING where there is none.
+
+    Returns:
+        A function of one frame that returns the value, or MISSING where a source is
+        absent and has no default.
+    """
+    if isinstance(value, Ref):
+        return _compile_ref(value, lookup)
+    if not references_in(value):
+        return lambda _frame: value
+    if type(value) is dict:
+        fields = [(key, compile_value(item, lookup)) for key, item in value.items()]
+
+        def mapping(frame: Any) -> Any:
+            result = {key: read(frame) for key, read in fields}
+            return MISSING if any(item is MISSING for item in result.values()) else result
+
+        return mapping
+    items = [compile_value(item, lookup) for item in value]  # type: ignore[attr-defined]  # list or tuple: it holds references
+    kind: type = type(value)
+
+    def sequence(frame: Any) -> Any:
+        result = [read(frame) for read in items]
+        return MISSING if any(item is MISSING for item in result) else kind(result)
+
+    return sequence
+
+
+def _compile_ref(
+    ref: Ref, lookup: Callable[[Ref], Callable[[Any], Any]]
+) -> Callable[[Any], Any]:
+    inside = parts(ref)
+    source = lookup(ref)
+    default = inside.default
+    if not inside.ops:
+        if default is MISSING:
+            return source
+
+        def plain(frame: Any) -> Any:
+            value = source(frame)
+            return default if value is MISSING else value
+
+        return plain
+
+    steps = [
+        (
+            op.function,
+            [compile_value(arg, lookup) for arg in op.args],
+            [(name, compile_value(arg, lookup)) for name, arg in op.kwargs],
+        )
+        for op in inside.ops
+    ]
+
+    def operated(frame: Any) -> Any:
+        value = source(frame)
+        for function, args, kwargs in steps:
+            if value is MISSING:
+                return default
+            arguments = [read(frame) for read in args]
+            named = {name: read(frame) for name, read in kwargs}
+            if any(item is MISSING for item in (*arguments, *named.values())):
+                return default
+            value = function(value, *arguments, **named)
+        return default if value is MISSING else value
+
+    return operated
+
+
+def evaluate(value: object, values: Mapping[str, Any]) -> Any:
+    """Evaluate references to PARENT against plain values.
+
+    Args:
+        value: a reference whose sources are all PARENT, or a container of such.
+        values: PARENT's values.
+
+    Returns:
+        The value, or MISSING.
+    """
+
+    def lookup(ref: Ref) -> Callable[[Any], Any]:
+        key = parts(ref).key
+        return lambda frame: frame.get(key, MISSING)
+
+    return compile_value(value, lookup)(values)

@@ -1,0 +1,132 @@
+"""Signatures: what a callable takes and gives, from its signature and annotations.
+
+Source text is never read. Where Python cannot tell (some builtins), anything goes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hush.model.node import Parameters
+
+__all__ = ("CallShape", "call_shape", "declared_keys", "is_async", "is_generator", "is_lambda")
+
+
+@dataclass(frozen=True, slots=True)
+class CallShape:
+    """How to call a callable with inputs by name."""
+
+    parameters: Parameters
+    positional: tuple[str, ...]
+    """Names that can only be passed by position, in order."""
+
+    def bind(self, inputs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Split inputs into positional and keyword arguments.
+
+        Args:
+            inputs: values by name.
+
+        Returns:
+            Arguments for the call.
+        """
+        if not self.positional:
+            return (), inputs
+        named = dict(inputs)
+        args = []
+        for name in self.positional:
+            if name not in named:
+                break
+            args.append(named.pop(name))
+        return tuple(args), named
+
+
+def call_shape(function: Callable[..., Any]) -> CallShape:
+    """Read a callable's signature.
+
+    Args:
+        function: any callable.
+
+    Returns:
+        Its parameters; open where the signature cannot be read.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):
+        return CallShape(Parameters(open=True), ())
+    required, optional, positional = set(), set(), []
+    takes_any = False
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            takes_any = True
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        else:
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                positional.append(name)
+            (required if parameter.default is parameter.empty else optional).add(name)
+    return CallShape(
+        Parameters(frozenset(required), frozenset(optional), takes_any), tuple(positional)
+    )
+
+
+def declared_keys(function: Callable[..., Any]) -> frozenset[str] | None:
+    """Return the keys that a callable's return annotation declares.
+
+    Args:
+        function: any callable.
+
+    Returns:
+        The keys of a TypedDict that are not optional, or a dataclass's fields; None for
+        any other annotation and for one that cannot be resolved.
+    """
+    target = innermost(function)
+    try:
+        hints = typing.get_type_hints(target)
+    except Exception:  # noqa: BLE001  # resolving an annotation runs user text and may raise anything; without one the keys are known at run time
+        return None
+    annotation = hints.get("return")
+    if typing.is_typeddict(annotation):
+        return frozenset(getattr(annotation, "__required_keys__", ()))
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return frozenset(field.name for field in dataclasses.fields(annotation))
+    return None
+
+
+def innermost(function: Callable[..., Any]) -> Any:
+    """Look through ``functools.partial`` and bound calls of callable objects.
+
+    Args:
+        function: any callable.
+
+    Returns:
+        The function in which the code is.
+    """
+    target: Any = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    if inspect.isroutine(target) or inspect.isclass(target):
+        return target
+    call = getattr(type(target), "__call__", None)  # noqa: B004  # the method itself is wanted
+    return call if inspect.isfunction(call) else target
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Say whether calling it gives a coroutine."""
+    return inspect.iscoroutinefunction(innermost(function))
+
+
+def is_generator(function: Callable[..., Any]) -> bool:
+    """Say whether calling it gives a generator, of either kind."""
+    target = innermost(function)
+    return inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target)
+
+
+def is_lambda(function: Callable[..., Any]) -> bool:
+    """Say whether it is a lambda expression."""
+    return getattr(innermost(function), "__name__", "") == "<lambda>"

@@ -1,0 +1,176 @@
+"""configure(): the only place that chooses an SDK, an exporter and global providers.
+
+A library must leave that to the application; calling this is the application's choice.
+It follows the standard ``OTEL_*`` variables and respects a provider that is already set.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+
+from hush.log import get_logger
+from hush.observe.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import TracerProvider
+
+    from hush.observe.redaction import Redactor
+
+__all__ = ("Telemetry", "configure")
+
+QUEUE = 65_536
+"""Spans that the batch processor holds; the SDK's default of 2,048 drops spans of maps."""
+
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What :func:`configure` has set up."""
+
+    provider: TracerProvider
+    """The tracer provider in use."""
+    owned: bool
+    """Whether it was made here; one that was already set stays the application's."""
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Send what is queued.
+
+        Args:
+            timeout_s: how long to wait, in seconds.
+
+        Returns:
+            What the provider says; the SDK says True also where an exporter failed.
+        """
+        flush = getattr(self.provider, "force_flush", None)
+        return bool(flush(int(timeout_s * 1000))) if flush is not None else True
+
+    def shutdown(self) -> None:
+        """Send what is queued and stop; only where the provider was made here."""
+        stop = getattr(self.provider, "shutdown", None)
+        if self.owned and stop is not None:
+            stop()
+
+
+def configure(
+    *,
+    service_name: str | None = None,
+    endpoint: str | None = None,
+    processors: Sequence[SpanProcessor] = (),
+    redactor: Redactor | None = None,
+) -> Telemetry:
+    """Set up tracing for this process.
+
+    Standard variables count, and an argument goes before its variable:
+    ``OTEL_SDK_DISABLED``, ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``,
+    ``OTEL_TRACES_EXPORTER`` (``otlp``, ``console``, ``none`` or a list), ``OTEL_TRACES_SAMPLER``,
+    ``OTEL_EXPORTER_OTLP_*`` (``http/protobuf`` unless a protocol is set), ``OTEL_BSP_*``
+    and ``OTEL_SPAN_*`` limits. Calling it again, or after the application has set a
+    provider of its own, changes only ``redactor`` and adds ``processors``.
+
+    Args:
+        service_name: name of the service; None reads the variable, else ``hush``.
+        endpoint: base URL of an OTLP/HTTP receiver such as ``http://localhost:4318``;
+            None reads the variable, else the standard's default.
+        processors: span processors to add.
+        redactor: passes every text that leaves on a span; None keeps the current one,
+            by default :func:`hush.observe.redaction.redact_secrets`.
+
+    Returns:
+        A handle to flush and to shut down.
+
+    Raises:
+        ValueError: a variable names an unknown exporter or protocol.
+    """
+    if redactor is not None:
+        settings.redactor = redactor
+    with _lock:
+        provider = trace.get_tracer_provider()
+        if not isinstance(provider, trace.ProxyTracerProvider):
+            _add(provider, processors)
+            return Telemetry(provider, owned=False)
+        made = _make_provider(service_name, endpoint)
+        _add(made, processors)
+        trace.set_tracer_provider(made)
+        return Telemetry(made, owned=True)
+
+
+def _add(provider: TracerProvider, processors: Sequence[SpanProcessor]) -> None:
+    if not processors:
+        return
+    add = getattr(provider, "add_span_processor", None)
+    if add is None:
+        get_logger("hush.telemetry").warning(
+            "the application's tracer provider takes no span processors; they are not used",
+            provider=type(provider).__name__,
+        )
+        return
+    for processor in processors:
+        add(processor)
+
+
+def _make_provider(service_name: str | None, endpoint: str | None) -> TracerProvider:
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415  # the SDK is needed only here
+    from opentelemetry.sdk.trace import TracerProvider as SdkProvider  # noqa: PLC0415  # likewise
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415  # likewise
+
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return trace.NoOpTracerProvider()
+    resource = Resource.create()
+    if service_name is not None:
+        resource = resource.merge(Resource({SERVICE_NAME: service_name}))
+    elif str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: "hush"}))
+    provider = SdkProvider(resource=resource)
+    queue = None if "OTEL_BSP_MAX_QUEUE_SIZE" in os.environ else QUEUE
+    for exporter in _exporters(endpoint):
+        provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=queue))
+    return provider
+
+
+def _exporters(endpoint: str | None) -> list[SpanExporter]:
+    wanted = "otlp" if endpoint is not None else os.environ.get("OTEL_TRACES_EXPORTER", "otlp")
+    exporters: list[SpanExporter] = []
+    for name in (part.strip().lower() for part in wanted.split(",")):
+        if name in {"", "otlp"}:
+            exporters.append(_otlp(endpoint))
+        elif name == "console":
+            from opentelemetry.sdk.trace.export import ConsoleSpanExporter  # noqa: PLC0415  # likewise
+
+            exporters.append(ConsoleSpanExporter())
+        elif name != "none":
+            msg = f"OTEL_TRACES_EXPORTER={wanted!r}: {name!r} is unknown; use otlp, console or none"
+            raise ValueError(msg)
+    return exporters
+
+
+def _otlp(endpoint: str | None) -> SpanExporter:
+    protocol = os.environ.get(
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+    )
+    if endpoint is not None or protocol == "http/protobuf":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  # needs requests and protobuf
+            OTLPSpanExporter,
+        )
+
+        if endpoint is None:
+            return OTLPSpanExporter()
+        return OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415  # needs grpc
+            OTLPSpanExporter as GrpcExporter,
+        )
+
+        return GrpcExporter()
+    msg = f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r}: use http/protobuf or grpc"
+    raise ValueError(msg)

@@ -1,0 +1,24 @@
+"""Settings of observation that configure() may change; one set per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hush.observe.redaction import redact_secrets
+
+if TYPE_CHECKING:
+    from hush.observe.redaction import Redactor
+
+__all__ = ("Settings", "settings")
+
+
+@dataclass(slots=True)
+class Settings:
+    """What applies to every run of the process."""
+
+    redactor: Redactor = redact_secrets
+    """Every text that leaves the process passes it first."""
+
+
+settings = Settings()

@@ -1,0 +1,252 @@
+"""Compile: a graph becomes a :class:`~hush.plan.plan.Plan`, or one ``GraphError``.
+
+Bodies are compiled before the graphs that contain them, so that a graph knows what its
+nested graphs read and write. Nothing is started and nothing is changed: the same graph
+can be compiled again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from hush.errors import GraphError, Problem
+from hush.model.each import Each
+from hush.model.edge import Parent
+from hush.model.graph import Graph
+from hush.model.join import First
+from hush.model.ref import MISSING, Ref, compile_value, parts
+from hush.plan.draft import Draft
+from hush.plan.plan import NodePlan, Plan, Shape, StarInput
+from hush.plan.rules import check
+from hush.plan.values import Values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hush.model.node import Node
+
+__all__ = ("compile_graph",)
+
+DEPTH_LIMIT = 150
+"""Deepest nesting of graphs: compiling recurses once a level."""
+
+
+def compile_graph(graph: object) -> Plan:
+    """Compile the top graph.
+
+    Args:
+        graph: a GraphNode, finished.
+
+    Returns:
+        An immutable plan.
+
+    Raises:
+        TypeError: ``graph`` is no graph.
+        GraphError: it has problems; all of them are in it.
+    """
+    if not isinstance(graph, Graph):
+        msg = f"expected a GraphNode, got {type(graph).__name__}"
+        raise TypeError(msg)
+    problems: list[Problem] = [
+        Problem(flaw.rule, graph.name, flaw.message, flaw.remedy) for flaw in graph.flaws()
+    ]
+    if graph.parent is not None:
+        problems.append(
+            Problem(
+                "nested-top",
+                graph.name,
+                f"it is a part of the graph {graph.parent.name!r}",
+                "Run the outermost graph",
+            )
+        )
+    plan = _compile(graph, graph.name, problems, depth=0, top=True)
+    if problems:
+        raise GraphError(graph.name, problems)
+    return plan
+
+
+def _compile(graph: Graph, path: str, problems: list[Problem], *, depth: int, top: bool) -> Plan:
+    bodies: dict[int, Plan] = {}
+    for i, node in enumerate(graph.nodes):
+        if not isinstance(node, Graph):
+            continue
+        inner = f"{path}.{node.name}"
+        if depth >= DEPTH_LIMIT:
+            message = f"graphs are nested more than {DEPTH_LIMIT} deep"
+            problems.append(Problem("depth", inner, message, "Flatten some of them"))
+        else:
+            bodies[i] = _compile(node, inner, problems, depth=depth + 1, top=False)
+    draft = Draft(graph, path, bodies)
+    values = Values(draft, bodies, frozenset(graph.inputs), open_given=bool(graph.star_inputs))
+    problems.extend(check(draft, values))
+    parent_reads: dict[int, set[str]] = defaultdict(set)
+    for read in values.parent_reads():
+        parent_reads[read.reader].add(read.key)
+    required, optional, defaults = frozenset(values.required), frozenset(values.optional), {}
+    if top:
+        required, optional, defaults = _top_inputs(graph, values)
+    lanes = _lanes(draft)
+    nodes = tuple(_node_plan(draft, values, i, lanes) for i in range(len(draft.nodes)))
+    return Plan(
+        name=graph.name,
+        graph=graph,
+        nodes=nodes,
+        shape=_shape(draft, lanes),
+        required=required,
+        optional=optional,
+        open_inputs=bool(graph.star_inputs),
+        defaults=defaults,
+        outputs=values.closed_outputs(),
+        written=frozenset(values.writers),
+        parent_reads={i: frozenset(names) for i, names in parent_reads.items()},
+        ancestors_write={
+            i: _ancestors_write(draft, values, i)
+            for i, node in enumerate(draft.nodes)
+            if node.star_inputs
+        },
+        size=len(nodes) + sum(body.size for body in bodies.values()),
+        widest=max(
+            (
+                max(getattr(node, "max_concurrency", 1), bodies[i].widest)
+                for i, node in enumerate(draft.nodes)
+                if i in bodies and isinstance(getattr(node, "max_concurrency", 1), int)
+            ),
+            default=1,
+        ),
+    )
+
+
+def _ancestors_write(draft: Draft, values: Values, i: int) -> frozenset[str] | None:
+    if any(draft.runs_before(w, i) for w in values.open_writers):
+        return None
+    return frozenset(
+        key
+        for key, writers in values.writers.items()
+        if any(draft.runs_before(w, i) for w in writers)
+    )
+
+
+def _top_inputs(
+    graph: Graph, values: Values
+) -> tuple[frozenset[str], frozenset[str], dict[str, Any]]:
+    """Tell required inputs, optional ones and defaults of the top graph."""
+    required, optional = set(values.required), set(values.optional)
+    defaults: dict[str, Any] = {}
+    for name, value in graph.inputs.items():
+        inside = parts(value) if isinstance(value, Ref) else None
+        if inside is None or inside.default is not MISSING:
+            defaults[name] = value if inside is None else inside.default
+            required.discard(name)
+            optional.add(name)
+        else:
+            optional.discard(name)
+            required.add(name)
+    return frozenset(required), frozenset(optional), defaults
+
+
+def _lanes(draft: Draft) -> dict[int, frozenset[int]]:
+    """Find the nodes all of whose ways lead into joins only."""
+    lanes: dict[int, frozenset[int]] = {}
+    for i in reversed(draft.order):
+        joins: set[int] = set()
+        successors = draft.successors[i]
+        for j in successors:
+            if draft.nodes[j].join is not None:
+                joins.add(j)
+            elif j in lanes:
+                joins |= lanes[j]
+            else:
+                break
+        else:
+            if successors and i not in draft.to_end:
+                lanes[i] = frozenset(joins)
+    return lanes
+
+
+def _shape(draft: Draft, lanes: Mapping[int, frozenset[int]]) -> Shape:
+    size = len(draft.nodes)
+    joins = [node.join for node in draft.nodes]
+    return Shape(
+        size=size,
+        hard=tuple(
+            tuple(draft.predecessors(i)) if joins[i] else tuple(draft.hard[i]) for i in range(size)
+        ),
+        soft=tuple(
+            () if joins[i] or i in draft.soft_start else tuple(draft.soft[i]) for i in range(size)
+        ),
+        quorum=tuple(join.k if join else 0 for join in joins),
+        cancel_rest=tuple(bool(join and join.cancel_rest) for join in joins),
+        successors=tuple(map(tuple, draft.successors)),
+        choices={i: frozenset(chosen.values()) for i, chosen in draft.choices.items()},
+        lanes=lanes,
+    )
+
+
+def _node_plan(
+    draft: Draft, values: Values, i: int, lanes: Mapping[int, frozenset[int]]
+) -> NodePlan:
+    node = draft.nodes[i]
+
+    def lookup(ref: Ref) -> Callable[[Any], Any]:
+        inside = parts(ref)
+        key = inside.key
+        if isinstance(inside.owner, Parent):
+            return lambda frame: frame.values.get(key, MISSING)
+        index = draft.index.get(id(inside.owner), -1)
+
+        def output(frame: Any) -> Any:
+            outputs = frame.outputs.get(index)
+            return MISSING if outputs is None else outputs.get(key, MISSING)
+
+        return output
+
+    parameters = draft.parameters(i)
+    body = values.bodies.get(i)
+    declared = values.outputs[i]
+    reads = frozenset(draft.output_reads[i] | ({"*"} if node.star_output else set()))
+    certain = {
+        read.key for read in draft.reads if read.owner is node and not read.optional
+    }
+    return NodePlan(
+        index=i,
+        name=node.name,
+        kind=node.kind,
+        node=node,
+        inputs=tuple(
+            (
+                name,
+                compile_value(value.source if isinstance(value, Each) else value, lookup),
+                name in parameters.optional,
+            )
+            for name, value in node.inputs.items()
+        ),
+        star_inputs=tuple(_star_inputs(draft, i)),
+        conditions=tuple(compile_value(condition, lookup) for condition in node.conditions()),
+        writes=tuple(
+            (output.key, compile_value(output.source, lookup)) for output in node.output_maps
+        ),
+        star_output=node.star_output,
+        reads=reads,
+        expected=frozenset(certain if body is not None else certain | (declared or frozenset())),
+        declared=declared,
+        body=body,
+        protected={
+            j: frozenset(draft.predecessors(j)) - {i}
+            for j in draft.successors[i]
+            if isinstance(draft.nodes[j].join, First)
+        },
+    )
+
+
+def _star_inputs(draft: Draft, i: int) -> list[StarInput]:
+    node: Node = draft.nodes[i]
+    parameters = draft.parameters(i)
+    takes_all = parameters.open
+    result = []
+    for owner in node.star_inputs:
+        index = None if isinstance(owner, Parent) else draft.index.get(id(owner))
+        names = (parameters.required | parameters.optional) - set(node.inputs)
+        required = parameters.required - set(node.inputs)
+        result.append(StarInput(index, None if takes_all else names, required))
+    return result

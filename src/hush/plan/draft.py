@@ -1,0 +1,306 @@
+"""Draft: one graph's edges and values as sets and bit masks, for the rules to ask.
+
+A draft is built from whatever the user wrote, right or wrong; what does not fit is left
+out of the structure and reported by :mod:`hush.plan.rules`. Node sets are integers used
+as bit masks, so that "does a run before b" costs one shift also in a chain of 10,000.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hush.model.edge import END, START, Parent
+from hush.model.each import Each
+from hush.model.graph import Graph
+from hush.model.join import First
+from hush.model.node import Node, Parameters
+from hush.model.ref import MISSING, Ref, parts, references_in
+
+if TYPE_CHECKING:
+    from hush.model.edge import Edge
+    from hush.plan.plan import Plan
+
+__all__ = ("Draft", "Read")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One value that a node reads."""
+
+    reader: int
+    """Index of the reading node."""
+    owner: Any
+    """The node that is read, or PARENT."""
+    key: str
+    """Name of the output or value."""
+    label: str
+    """Name of the input that it goes to, for messages."""
+    optional: bool
+    """Whether the reader can do without it."""
+
+
+class Draft:
+    """The structure of one graph.
+
+    Attributes:
+        graph: the graph.
+        path: its path from the top graph's name.
+        nodes: its nodes in the order of writing.
+        hard, soft: predecessor indices by node; START left out.
+        successors: successor indices by node.
+        from_start: nodes with an edge from START.
+        choices: by choosing node, the successors among which it chooses.
+        order: indices in topological order; nodes on a cycle are left out.
+        cycle: indices of one cycle, first one repeated at the end; empty if none.
+        before: by node, bit mask of all its ancestors.
+    """
+
+    def __init__(self, graph: Graph, path: str, bodies: Mapping[int, Plan]) -> None:
+        """Analyse a graph.
+
+        Args:
+            graph: the graph.
+            path: its path.
+            bodies: compiled bodies of its nodes, by index.
+        """
+        self.bodies = bodies
+        self.graph = graph
+        self.path = path
+        self.nodes: list[Node] = list(graph.nodes)
+        self.index: dict[int, int] = {id(node): i for i, node in enumerate(self.nodes)}
+        self.names: dict[str, int] = {}
+        for i, node in enumerate(self.nodes):
+            self.names.setdefault(node.name, i)
+        size = len(self.nodes)
+        self.hard: list[list[int]] = [[] for _ in range(size)]
+        self.soft: list[list[int]] = [[] for _ in range(size)]
+        self.successors: list[list[int]] = [[] for _ in range(size)]
+        self.from_start: set[int] = set()
+        self.soft_start: set[int] = set()
+        self.to_end: set[int] = set()
+        self.stray_edges: list[Edge] = []
+        self.choices: dict[int, dict[str, int]] = {}
+        self.unknown_targets: list[tuple[int, Any]] = []
+        self._take_edges(graph.edges)
+        self._take_targets()
+        self._sort()
+        self._find_allowed()
+        self.reads: list[Read] = list(self._find_reads())
+        self.output_reads: dict[int, set[str]] = defaultdict(set)
+        for read in self.reads:
+            if isinstance(read.owner, Node) and id(read.owner) in self.index:
+                self.output_reads[self.index[id(read.owner)]].add(read.key)
+        self.all_hard = not any(self.soft) and not any(node.join for node in self.nodes)
+
+    # --- edges ---------------------------------------------------------------------------
+
+    def _take_edges(self, edges: Iterable[Edge]) -> None:
+        seen: set[tuple[int, int]] = set()
+        for edge in edges:
+            source, target = self.index.get(id(edge.source)), self.index.get(id(edge.target))
+            if edge.source is START and target is not None:
+                self.from_start.add(target)
+                if edge.soft:
+                    self.soft_start.add(target)
+            elif source is not None and edge.target is END:
+                self.to_end.add(source)
+            elif source is not None and target is not None:
+                if (source, target) not in seen:
+                    seen.add((source, target))
+                    (self.soft if edge.soft else self.hard)[target].append(source)
+                    self.successors[source].append(target)
+            elif not (edge.source is START and edge.target is END):
+                self.stray_edges.append(edge)
+        self._edges_seen = seen
+
+    def _take_targets(self) -> None:
+        for i, node in enumerate(self.nodes):
+            chosen: dict[str, int] = {}
+            for target in node.targets():
+                j = self.find(target)
+                if j is None or j == i:
+                    self.unknown_targets.append((i, target))
+                    continue
+                chosen[self.nodes[j].name] = j
+                # A target that was not wired is meant to follow its branch.
+                if (i, j) not in self._edges_seen:
+                    self._edges_seen.add((i, j))
+                    self.hard[j].append(i)
+                    self.successors[i].append(j)
+            if chosen:
+                self.choices[i] = chosen
+
+    def find(self, target: Any) -> int | None:
+        """Return the index of a node given by name or by itself, None where there is none."""
+        if isinstance(target, str):
+            return self.names.get(target)
+        return self.index.get(id(target))
+
+    def predecessors(self, i: int) -> list[int]:
+        """Return hard and soft predecessors of a node."""
+        return self.hard[i] + self.soft[i]
+
+    # --- order ---------------------------------------------------------------------------
+
+    def _sort(self) -> None:
+        size = len(self.nodes)
+        missing = [len(self.predecessors(i)) for i in range(size)]
+        ready = [i for i in range(size) if not missing[i]]
+        self.order: list[int] = []
+        self.before: list[int] = [0] * size
+        while ready:
+            i = ready.pop()
+            self.order.append(i)
+            mask = self.before[i] | (1 << i)
+            for j in self.successors[i]:
+                self.before[j] |= mask
+                missing[j] -= 1
+                if not missing[j]:
+                    ready.append(j)
+        self.cycle: list[int] = []
+        if len(self.order) < size:
+            self.cycle = self._find_cycle({i for i in range(size) if missing[i]})
+
+    def _find_cycle(self, left: set[int]) -> list[int]:
+        # Every node left over has a predecessor left over, so walking back must return.
+        walk: list[int] = []
+        at: dict[int, int] = {}
+        i = min(left)
+        while i not in at:
+            at[i] = len(walk)
+            walk.append(i)
+            i = next(p for p in self.predecessors(i) if p in left)
+        loop = walk[at[i] :][::-1]
+        return [*loop, loop[0]]
+
+    def runs_before(self, a: int, b: int) -> bool:
+        """Say whether there is a way of edges from ``a`` to ``b``."""
+        return bool(self.before[b] >> a & 1)
+
+    def reachable(self) -> set[int]:
+        """Return the nodes to which a way leads from START."""
+        found = set(self.from_start)
+        pending = list(found)
+        while pending:
+            for j in self.successors[pending.pop()]:
+                if j not in found:
+                    found.add(j)
+                    pending.append(j)
+        return found
+
+    # --- branches ------------------------------------------------------------------------
+
+    def _find_allowed(self) -> None:
+        """For each node, the choices that must have been made for it to run."""
+        self.allowed: list[dict[int, frozenset[int]]] = [{} for _ in self.nodes]
+        if not self.choices:
+            return
+        for i in self.order:
+            merged: dict[int, frozenset[int]] = {}
+            if self.nodes[i].join is None:
+                for p in self.hard[i]:
+                    for branch, targets in self._through(p, i).items():
+                        merged[branch] = merged.get(branch, targets) & targets
+                alternatives = [self._through(p, i) for p in self.soft[i]]
+                if i in self.soft_start:
+                    alternatives = []
+            else:
+                alternatives = [self._through(p, i) for p in self.predecessors(i)]
+            if alternatives:
+                common = set.intersection(*(set(a) for a in alternatives))
+                for branch in common:
+                    union = frozenset().union(*(a[branch] for a in alternatives))
+                    merged[branch] = merged.get(branch, union) & union
+            self.allowed[i] = merged
+
+    def _through(self, source: int, target: int) -> dict[int, frozenset[int]]:
+        conditions = self.allowed[source]
+        if target in self.choices.get(source, {}).values():
+            return {**conditions, source: frozenset((target,))}
+        return conditions
+
+    def exclusive(self, a: int, b: int) -> bool:
+        """Say whether no choice lets both nodes run."""
+        mine, other = self.allowed[a], self.allowed[b]
+        return any(branch in other and not (targets & other[branch]) for branch, targets in mine.items())
+
+    def can_run(self, i: int) -> bool:
+        """Say whether any choice lets the node run."""
+        return all(self.allowed[i].values())
+
+    def rivals(self, a: int, b: int) -> bool:
+        """Say whether both are predecessors of one ``First``."""
+        return any(
+            isinstance(self.nodes[j].join, First) and b in self.predecessors(j)
+            for j in self.successors[a]
+        )
+
+    # --- values --------------------------------------------------------------------------
+
+    def parameters(self, i: int) -> Parameters:
+        """Return what a node takes; of a node with a body, what its body reads."""
+        body = self.bodies.get(i)
+        if body is None:
+            return self.nodes[i].parameters()
+        return Parameters(body.required, body.optional, open=True)
+
+    def _find_reads(self) -> Iterator[Read]:
+        for i, node in enumerate(self.nodes):
+            parameters = self.parameters(i)
+            for name, value in node.inputs.items():
+                source = value.source if isinstance(value, Each) else value
+                yield from self._reads_of(i, source, name, optional=name in parameters.optional)
+            for condition in node.conditions():
+                yield from self._reads_of(i, condition, "condition", optional=False)
+            for output in node.output_maps:
+                yield from self._reads_of(i, output.source, output.key, optional=False)
+            for owner in node.star_inputs:
+                for name in sorted(parameters.required | parameters.optional):
+                    if name not in node.inputs:
+                        yield Read(i, owner, name, name, name in parameters.optional)
+
+    def _reads_of(self, i: int, value: Any, label: str, *, optional: bool) -> Iterator[Read]:
+        # A default at the outside covers what stands inside its operations, too.
+        covered = isinstance(value, Ref) and parts(value).default is not MISSING
+        plain = isinstance(value, Ref)
+        for ref in references_in(value):
+            inside = parts(ref)
+            done_without = covered or inside.default is not MISSING or (optional and plain)
+            yield Read(i, inside.owner, inside.key, label, done_without)
+
+    def provided(self, providers: set[int], reader: int) -> bool:
+        """Say whether at least one provider has certainly run when ``reader`` runs.
+
+        Args:
+            providers: indices of nodes that give the value.
+            reader: index of the node that reads it.
+
+        Returns:
+            True where every way in which the reader comes to run leads through one.
+        """
+        mask = sum(1 << p for p in providers) & self.before[reader]
+        if not mask:
+            return False
+        if self.all_hard:
+            return True
+        known: dict[int, bool] = {}
+        relevant = [i for i in self.order if i == reader or self.runs_before(i, reader)]
+        for i in relevant:
+            known[i] = self._known_at(i, known, providers)
+        return known[reader]
+
+    def _known_at(self, i: int, known: dict[int, bool], providers: set[int]) -> bool:
+        def after(p: int) -> bool:
+            return p in providers or known.get(p, False)
+
+        join = self.nodes[i].join
+        if join is not None:
+            every = self.predecessors(i)
+            return sum(map(after, every)) > len(every) - join.k
+        if any(map(after, self.hard[i])):
+            return True
+        soft = self.soft[i]
+        return bool(soft) and i not in self.soft_start and all(map(after, soft))

@@ -1,0 +1,87 @@
+"""Failing: how a failure goes up from the node that raised to the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hush import semconv
+from hush.errors import Failure, NodeTimeoutError, text_of, type_name
+from hush.runtime.instrument import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hush.runtime.lineage import Blame
+
+__all__ = ("BodyFailedError", "cancelled", "failed", "failure_of", "root_of")
+
+
+class BodyFailedError(Exception):
+    """A graph failed; internal, carries the failures up and never reaches a user."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        """Keep the failures.
+
+        Args:
+            failures: the root failure first, then what failed at the same time.
+        """
+        super().__init__(str(failures[0]))
+        self.failures = tuple(failures)
+
+
+def root_of(error: BaseException) -> BaseException:
+    """Return the user's exception behind a failure."""
+    if isinstance(error, BodyFailedError):
+        return error.failures[0].exception or error
+    return error
+
+
+def failure_of(
+    error: Exception, path: str, *, index: int | None, attempts: int = 1
+) -> tuple[Failure, ...]:
+    """Describe what failed.
+
+    Args:
+        error: what came out of a node.
+        path: the node's path.
+        index: index of the innermost item.
+        attempts: how many attempts were made.
+
+    Returns:
+        The failures, the root one first.
+    """
+    if isinstance(error, BodyFailedError):
+        return error.failures
+    kind = "timeout" if isinstance(error, NodeTimeoutError) else "raised"
+    return (
+        Failure(path, kind, type_name(error), text_of(error), index, attempts, exception=error),
+    )
+
+
+def failed(error: Exception, path: str, *, recorded: bool) -> Ending:
+    """Return the ending of a scope out of which ``error`` came.
+
+    Args:
+        error: the exception.
+        path: the scope's path.
+        recorded: whether a scope inside this one has recorded the exception.
+    """
+    root = root_of(error)
+    inside = isinstance(error, BodyFailedError)
+    timed_out = isinstance(root, NodeTimeoutError)
+    return Ending(
+        semconv.OUTCOME_TIMEOUT if timed_out else semconv.OUTCOME_ERROR,
+        error=root,
+        raised_here=not (inside or recorded),
+        failed_path=error.failures[0].path if isinstance(error, BodyFailedError) else path,
+    )
+
+
+def cancelled(blame: Blame) -> Ending:
+    """Return the ending of a scope that was cancelled."""
+    return Ending(
+        semconv.OUTCOME_CANCELLED,
+        reason=blame.reason,
+        cause_path=blame.path,
+        cause=blame.token,
+    )

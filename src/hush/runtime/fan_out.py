@@ -1,0 +1,263 @@
+"""Fan-out: bounded workers that pull from a source and run the body for each item.
+
+There are never more workers than slots, nor more than items pulled so far plus one, and
+no task per item: memory stays that of the items under way.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import anyio
+
+from hush import semconv
+from hush.errors import Failure, ToleranceError, text_of
+from hush.runtime.attempt import Policy
+from hush.runtime.failing import BodyFailedError, failure_of
+from hush.runtime.isolation import isolated
+from hush.runtime.item_run import ItemOutcome, ItemRun
+from hush.runtime.lineage import Blame, Lineage
+from hush.runtime.scheduler import INLINE_DEPTH
+from hush.runtime.source import Source
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from anyio.abc import TaskGroup
+
+    from hush.model.node import FanOut
+    from hush.runtime.node_context import RuntimeContext
+
+__all__ = ("run_fan_out",)
+
+EARLY_ITEMS = 20
+"""Items of an unsized source before a share of failures is judged."""
+
+
+async def run_fan_out(ctx: RuntimeContext, request: FanOut) -> None:
+    """Run the body for every item.
+
+    Args:
+        ctx: the map's context.
+        request: what the map asks for.
+
+    Raises:
+        BodyFailedError: an item failed, or too many did.
+        MapSourceError: a source failed.
+    """
+    fan_out = _FanOut(ctx, request)
+    try:
+        await fan_out.drive()
+    finally:
+        fan_out.annotate()
+        await fan_out.source.close()
+
+
+class _FanOut:
+    def __init__(self, ctx: RuntimeContext, request: FanOut) -> None:
+        self.ctx = ctx
+        self.request = request
+        self.run = ctx.place.run
+        self.seen = ctx.place.seen
+        self.source = Source(ctx.path, request.each, request.each_in_thread, self.run.placement)
+        self.lineage = Lineage(ctx.place.lineage)
+        self.context = copy_context()
+        self.policy = Policy(request.retry, request.timeout_s, request.deadline_s)
+        self.ready_at = perf_counter()
+        self.carried: dict[str, Any] = {}
+        self.group: TaskGroup | None = None
+        self.workers = 0
+        self.running = self.peak = 0
+        self.begun = self.ok = self.failed = self.handled = self.retried = 0
+        self.failures: list[Failure] = []
+        self.fault: Exception | None = None
+
+    async def drive(self) -> None:
+        if self.request.max_concurrency == 1 and self.ctx.depth < INLINE_DEPTH:
+            await self._work(self.ctx.depth + 1)
+        else:
+            async with anyio.create_task_group() as self.group:
+                self._hire()
+        if self.fault is not None:
+            raise self.fault
+        if self.failures:
+            raise BodyFailedError(self.failures)
+        self._tolerate(at_end=True)
+        if self.failures:
+            raise BodyFailedError(self.failures)
+
+    def _hire(self) -> None:
+        """Start another worker, if there is a slot and may be an item for it."""
+        if self.group is None or self.workers >= self.request.max_concurrency:
+            return
+        total = self.source.total
+        if self.workers and total is not None and self.begun >= total:
+            return
+        self.workers += 1
+        self.context.run(self.group.start_soon, self._work, 1)
+
+    async def _work(self, depth: int) -> None:
+        previous: object = None
+        while not (self.failures or self.fault):
+            try:
+                pulled = await self.source.pull()
+            except Exception as error:  # noqa: BLE001  # raised again by drive, once every item is over
+                self.fault = error
+                self._stop(semconv.REASON_FAIL_FAST, self.ctx.path, self.seen.token)
+                return
+            if pulled is None:
+                return
+            self.begun += 1
+            self._hire()
+            outcome = await self._one(*pulled, previous, depth)
+            previous = outcome.token
+            self._count(outcome)
+
+    async def _one(
+        self,
+        index: int,
+        values: dict[str, Any],
+        source_s: float,
+        previous: object,
+        depth: int,
+    ) -> ItemOutcome:
+        request = self.request
+        key, fault = self._key(values)
+        sized = self.source.total is not None
+        item = ItemRun(
+            run=self.run,
+            body=self.ctx.node.body,  # type: ignore[arg-type]  # a map has a body
+            owner=self.ctx.path,
+            name=self.ctx.node.name,
+            index=index,
+            key=key,
+            total=self.source.total,
+            values={**request.broadcast, **self.carried, **values},
+            lineage=self.lineage,
+            policy=self.policy,
+            handled_text=request.failed_when,
+            limited=self.ctx.limited or self.policy.limited,
+            depth=depth,
+            iteration=request.iterations,
+            released_by=previous,
+            wait_slot_s=perf_counter() - self.ready_at - source_s if sized else 0.0,
+            wait_source_s=source_s,
+            fault=fault,
+        )
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+        try:
+            return await isolated(self.context.copy(), item.execute())
+        finally:
+            self.running -= 1
+
+    def _key(self, values: dict[str, Any]) -> tuple[str | None, Exception | None]:
+        if self.request.key is None:
+            return None, None
+        try:
+            return str(self.request.key(dict(values))), None
+        except Exception as error:  # noqa: BLE001  # becomes the item's own failure
+            return None, error
+
+    def _count(self, outcome: ItemOutcome) -> None:
+        record = outcome.record
+        self.retried += record.attempts > 1
+        if outcome.error is None:
+            if record.outcome == semconv.OUTCOME_HANDLED:
+                self._note_handled(outcome)
+            else:
+                self.ok += 1
+            if self.request.carry and record.outputs is not None:
+                self.carried.update(record.outputs)
+        else:
+            self._note_failed(outcome, outcome.error)
+        self.request.on_item(record)
+
+    def _first_failure(self, index: int, message: str) -> None:
+        if self.failed + self.handled == 1:
+            facts = {semconv.ITEM_INDEX: index, semconv.EXCEPTION_MESSAGE: message}
+            self.seen.event(semconv.EVENT_FIRST_FAILURE, facts)
+
+    def _note_handled(self, outcome: ItemOutcome) -> None:
+        record = outcome.record
+        self.handled += 1
+        message = record.message or ""
+        self._first_failure(record.index, message)
+        path = f"{self.ctx.path}[{record.index}]"
+        kind = semconv.ERROR_TYPE_HANDLED
+        self.run.note(Failure(path, "handled", kind, message, record.index, record.attempts))
+
+    def _note_failed(self, outcome: ItemOutcome, error: Exception) -> None:
+        record = outcome.record
+        self.failed += 1
+        self._first_failure(record.index, record.message or text_of(error))
+        path = f"{self.ctx.path}[{record.index}]"
+        failures = failure_of(error, path, index=record.index, attempts=record.attempts)
+        if self.request.collect:
+            self.run.note(replace(failures[0], kind="collected"))
+            self._tolerate(at_end=False)
+            return
+        first = not self.failures
+        self.failures.extend(failures)
+        if first:
+            self._stop(semconv.REASON_FAIL_FAST, failures[0].path, outcome.token)
+
+    def _tolerate(self, *, at_end: bool) -> None:
+        """Fail the map where more items failed than it tolerates."""
+        limit = self.request.max_failures
+        if limit is None or self.failures or not self.request.collect:
+            return
+        if isinstance(limit, float):
+            of = self.source.total
+            if of is None:
+                if not at_end and self.begun < EARLY_ITEMS:
+                    return
+                of = self.begun
+            allowed = limit * of
+            said = f"{limit:.0%} of {of}"
+        else:
+            allowed, said = limit, str(limit)
+        if self.failed <= allowed:
+            return
+        error = ToleranceError(
+            self.ctx.path,
+            f"{self.failed} items failed, more than max_failures tolerates ({said}). "
+            f"Raise it, or look at the failed items",
+        )
+        index = self.ctx.frame.index
+        mine = failure_of(error, self.ctx.path, index=index)
+        inner = f"{self.ctx.path}["
+        self.failures.extend(mine)
+        self.failures.extend(f for f in self.run.failures if f.path.startswith(inner))
+        self._stop(semconv.REASON_TOLERANCE_EXCEEDED, self.ctx.path, self.seen.token)
+
+    def _stop(self, reason: str, path: str, token: object) -> None:
+        if self.lineage.blame is None:
+            self.lineage.blame = Blame(reason, path, token)
+        if self.group is not None:
+            self.group.cancel_scope.cancel()
+
+    def annotate(self) -> None:
+        """Put the counts on the map's span."""
+        done = self.ok + self.failed + self.handled
+        facts: dict[str, Any] = {}
+        if self.request.iterations:
+            facts[semconv.LOOP_ITERATIONS] = self.begun
+        else:
+            facts |= {
+                semconv.MAP_ITEMS: self.begun if self.source.total is None else self.source.total,
+                semconv.MAP_MAX_CONCURRENCY: self.request.max_concurrency,
+                semconv.MAP_OK: self.ok,
+                semconv.MAP_FAILED: self.failed,
+                semconv.MAP_HANDLED: self.handled,
+                semconv.MAP_CANCELLED: self.begun - done,
+                semconv.MAP_RETRIED: self.retried,
+                semconv.MAP_PEAK_CONCURRENCY: self.peak,
+            }
+        if self.failed or self.handled:
+            facts[semconv.PARTIAL_FAILURE] = True
+        for name, value in facts.items():
+            self.seen.annotate(name, value)

@@ -1,0 +1,235 @@
+"""The one narrow door between the scheduler and whoever watches it.
+
+The runtime says what begins, what is known of it and how it ended. It has never heard
+of spans. Whoever implements :class:`Instrument` may fail: :class:`Guard` logs the first
+fault and lets the run go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+from hush import semconv
+from hush.log import get_logger
+
+__all__ = (
+    "NULL_INSTRUMENT",
+    "Ending",
+    "Guard",
+    "Instrument",
+    "Level",
+    "Observation",
+    "Scope",
+)
+
+Level = Literal["run", "graph", "node", "map", "loop", "item", "iteration", "attempt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Something that begins."""
+
+    level: Level
+    name: str
+    """Name of the graph or node; low-cardinality."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What is known at the start, by names of :mod:`hush.semconv`."""
+    released_by: object = None
+    """Token of what released this one; it began right after that ended. None where it
+    begins now."""
+    ready: bool = False
+    """Whether it began when its surroundings did (a first node of a graph)."""
+    links: Sequence[object] = ()
+    """Tokens of the predecessors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How something ended."""
+
+    outcome: str
+    """One of ``semconv.OUTCOMES``."""
+    error: BaseException | None = None
+    """The exception behind it."""
+    raised_here: bool = False
+    """Whether the exception came from this very scope, and not from one inside it."""
+    failed_path: str | None = None
+    """Path of the node that failed."""
+    message: str | None = None
+    """Text of a handled failure."""
+    reason: str | None = None
+    """Why it was cancelled, one of ``semconv.REASON_*``."""
+    cause_path: str | None = None
+    """Path of what caused the cancellation."""
+    cause: object = None
+    """Token of what caused the cancellation."""
+
+
+class Observation(Protocol):
+    """Something that is being watched."""
+
+    @property
+    def token(self) -> object:
+        """An opaque handle for links; keep it, never look into it."""
+
+    @property
+    def trace_id(self) -> str | None:
+        """Id of the trace as 32 hex digits; None where there is none."""
+
+    def annotate(self, name: str, value: Any) -> None:
+        """Add a fact."""
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Add something that happened at this instant."""
+
+    def end(self, ending: Ending) -> None:
+        """Say how it ends; it does end when the context manager is left."""
+
+
+class Instrument(Protocol):
+    """Whoever watches runs."""
+
+    def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
+        """Watch ``scope`` for as long as the context manager is open."""
+
+
+class _NullObservation:
+    """Watches nothing; one for all."""
+
+    __slots__ = ()
+    token = None
+    trace_id = None
+
+    def annotate(self, name: str, value: Any) -> None:
+        pass
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        pass
+
+    def end(self, ending: Ending) -> None:
+        pass
+
+    def __enter__(self) -> _NullObservation:
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        pass
+
+
+class _NullInstrument:
+    __slots__ = ()
+
+    def observe(self, scope: Scope) -> AbstractContextManager[Observation]:  # noqa: ARG002  # nothing is watched
+        return _NULL_OBSERVATION
+
+
+_NULL_OBSERVATION = _NullObservation()
+NULL_INSTRUMENT: Instrument = _NullInstrument()
+"""Watches nothing and costs next to nothing."""
+
+
+class Guard:
+    """Keeps an instrument's faults away from the run.
+
+    Attributes:
+        on_fault: called with each fault instead of logging it; tests raise it later.
+    """
+
+    def __init__(
+        self, instrument: Instrument, on_fault: Callable[[Exception], None] | None = None
+    ) -> None:
+        """Wrap an instrument.
+
+        Args:
+            instrument: may raise whatever it likes.
+            on_fault: gets each fault; None logs the first one of this guard.
+        """
+        self._instrument = instrument
+        self._on_fault = on_fault
+        self._logged = False
+
+    def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
+        """Watch ``scope``, or nothing where the instrument fails."""
+        return _Guarded(self, scope)
+
+    def open(self, scope: Scope) -> AbstractContextManager[Observation]:
+        """Ask the instrument itself."""
+        return self._instrument.observe(scope)
+
+    def fault(self, error: Exception) -> None:
+        """Take note of a fault."""
+        if self._on_fault is not None:
+            self._on_fault(error)
+        elif not self._logged:
+            self._logged = True
+            get_logger("hush.telemetry").error(
+                "telemetry failed; the run goes on without it",
+                error=f"{type(error).__name__}: {error!s:.200}",
+                exc_info=error,
+            )
+
+
+class _Guarded:
+    """An observation whose every call may fail without harm."""
+
+    __slots__ = ("_guard", "_manager", "_scope", "_seen")
+
+    def __init__(self, guard: Guard, scope: Scope) -> None:
+        self._guard = guard
+        self._scope = scope
+        self._manager: AbstractContextManager[Observation] = _NULL_OBSERVATION
+        self._seen: Observation = _NULL_OBSERVATION
+
+    def __enter__(self) -> _Guarded:
+        try:
+            manager = self._guard.open(self._scope)
+            self._seen = manager.__enter__()
+            self._manager = manager
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._guard.fault(error)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._manager.__exit__(exc_type, exc, traceback)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            if error is not exc:
+                self._guard.fault(error)
+
+    @property
+    def token(self) -> object:
+        return self._seen.token
+
+    @property
+    def trace_id(self) -> str | None:
+        return self._seen.trace_id
+
+    def annotate(self, name: str, value: Any) -> None:
+        try:
+            self._seen.annotate(name, value)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._guard.fault(error)
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        try:
+            self._seen.event(name, facts)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._guard.fault(error)
+
+    def end(self, ending: Ending) -> None:
+        try:
+            self._seen.end(ending)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._guard.fault(error)
+
+
+OK = Ending(semconv.OUTCOME_OK)

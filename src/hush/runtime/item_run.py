@@ -1,0 +1,186 @@
+"""One item's run: observe, run the body under the item's policies, say what became of it.
+
+An iteration of a loop is an item too, with another name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from hush import semconv
+from hush.errors import text_of, type_name
+from hush.model.node import ItemRecord
+from hush.runtime.attempt import Place, Policy, Tally, persist
+from hush.runtime.events import ItemEnded, ItemStarted
+from hush.runtime.failing import cancelled, failed, root_of
+from hush.runtime.instrument import OK, Ending, Scope
+from hush.runtime.lineage import Lineage
+from hush.runtime.scheduler import run_graph
+from hush.runtime.state import Frame
+
+if TYPE_CHECKING:
+    from hush.plan.plan import Plan
+    from hush.runtime.state import Run
+
+__all__ = ("ItemOutcome", "ItemRun")
+
+
+@dataclass(slots=True)
+class ItemOutcome:
+    """What became of one item."""
+
+    record: ItemRecord
+    token: object
+    error: Exception | None = None
+    """What it failed with; None where it did not."""
+
+
+@dataclass(slots=True)
+class ItemRun:
+    """An item that is about to run."""
+
+    run: Run
+    body: Plan
+    owner: str
+    """Path of the map or loop."""
+    name: str
+    index: int
+    key: str | None
+    total: int | None
+    values: Mapping[str, Any]
+    lineage: Lineage
+    policy: Policy
+    handled_text: Callable[[Mapping[str, Any]], str | None] | None
+    limited: bool
+    depth: int
+    iteration: bool
+    released_by: object
+    wait_slot_s: float
+    wait_source_s: float
+    fault: Exception | None = None
+    """Why it cannot run: its key could not be made."""
+
+    async def execute(self) -> ItemOutcome:
+        """Run the item once.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            BaseException: only cancellation and what else is no Exception.
+        """
+        run, path = self.run, f"{self.owner}[{self.index}]"
+        lineage = Lineage(self.lineage)
+        tally = Tally()
+        events = run.events
+        began = perf_counter()
+        outputs: Mapping[str, Any] | None = None
+        error: Exception | None = None
+        ended = semconv.OUTCOME_CANCELLED
+        try:
+            with run.instrument.observe(self._scope()) as seen:
+                place = Place(run, self.name, path, seen, lineage)
+                try:
+                    if events is not None:
+                        await events.emit(
+                            ItemStarted(path, self.owner, self.index, self.key, self.total)
+                        )
+                    outputs = await persist(
+                        lambda: self._once(path, place), self.policy, place, tally
+                    )
+                    ending = self._judge(outputs)
+                except Exception as raised:  # noqa: BLE001  # an item's failure is a result here; its map decides
+                    error = raised
+                    ending = failed(raised, path, recorded=tally.recorded)
+                except anyio.get_cancelled_exc_class():
+                    seen.end(cancelled(lineage.why()))
+                    raise
+                finally:
+                    run_s = perf_counter() - began - tally.backoff_s
+                    self._annotate(place, tally, run_s)
+                seen.end(ending)
+                ended = ending.outcome
+        except anyio.get_cancelled_exc_class():
+            if events is not None:
+                await events.emit_cancelled(self._ended(path, ended, run_s, None))
+            raise
+        record = self._record(ending, outputs if error is None else None, tally, run_s)
+        if events is not None:
+            said = None
+            if record.message is not None:
+                said = f"{record.error_type}: {record.message}"
+            await events.emit(self._ended(path, ended, run_s, said))
+        return ItemOutcome(record, seen.token, error)
+
+    async def _once(self, path: str, place: Place) -> dict[str, Any]:
+        if self.fault is not None:
+            raise self.fault
+        frame = Frame(
+            self.body,
+            path,
+            self.values,
+            place.lineage,
+            index=self.index,
+            limited=self.limited,
+            depth=self.depth,
+        )
+        await run_graph(frame, self.run, place.seen)
+        return frame.results()
+
+    def _judge(self, outputs: Mapping[str, Any]) -> Ending:
+        text = None if self.handled_text is None else self.handled_text(outputs)
+        if text is None:
+            return OK
+        return Ending(semconv.OUTCOME_HANDLED, message=text)
+
+    def _scope(self) -> Scope:
+        if self.iteration:
+            facts: dict[str, Any] = {semconv.ITERATION_INDEX: self.index}
+        else:
+            facts = {
+                semconv.ITEM_INDEX: self.index,
+                semconv.WAIT_SLOT_S: self.wait_slot_s,
+                semconv.WAIT_SOURCE_S: self.wait_source_s,
+            }
+        if self.key is not None:
+            facts[semconv.ITEM_KEY] = self.key
+        level = semconv.SPAN_ITERATION if self.iteration else semconv.SPAN_ITEM
+        return Scope(level, self.name, facts, self.released_by)
+
+    def _annotate(self, place: Place, tally: Tally, run_s: float) -> None:
+        seen = place.seen
+        seen.annotate(semconv.RUN_S, run_s)
+        if self.policy.retry is not None:
+            seen.annotate(semconv.ATTEMPTS, tally.attempts)
+            seen.annotate(semconv.BACKOFF_S, tally.backoff_s)
+
+    def _record(
+        self, ending: Ending, outputs: Mapping[str, Any] | None, tally: Tally, run_s: float
+    ) -> ItemRecord:
+        error_type, message = None, ending.message
+        if ending.outcome == semconv.OUTCOME_HANDLED:
+            error_type = semconv.ERROR_TYPE_HANDLED
+        elif ending.error is not None:
+            root = root_of(ending.error)
+            error_type, message = type_name(root), text_of(root)
+        return ItemRecord(
+            index=self.index,
+            key=self.key,
+            outcome=ending.outcome,
+            outputs=outputs,
+            error_type=error_type,
+            message=message,
+            attempts=tally.attempts,
+            run_s=run_s,
+            wait_s=self.wait_slot_s + self.wait_source_s,
+        )
+
+    def _ended(self, path: str, outcome: str, run_s: float, error: str | None) -> ItemEnded:
+        return ItemEnded(
+            path, self.owner, self.index, self.key, self.total, outcome, run_s, error
+        )

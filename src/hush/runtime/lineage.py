@@ -1,0 +1,68 @@
+"""Lineage: who contains whom while running, to tell who is to blame for a cancellation.
+
+When a cancellation arrives, nothing on the exception says why. But whoever cancels a
+scope of ours writes it down first, and a time limit's scope knows that it expired. So
+the victim asks its containers, from the inside out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hush import semconv
+
+if TYPE_CHECKING:
+    import anyio
+
+__all__ = ("Blame", "Lineage")
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Why something was cancelled."""
+
+    reason: str
+    path: str | None = None
+    token: object = None
+
+
+EXTERNAL = Blame(semconv.REASON_EXTERNAL)
+
+
+class Lineage:
+    """One container of running work: a run, a graph, a map, an item, a node."""
+
+    __slots__ = ("_limits", "blame", "outer")
+
+    def __init__(self, outer: Lineage | None) -> None:
+        """Hang below another container.
+
+        Args:
+            outer: what contains this one.
+        """
+        self.outer = outer
+        self.blame: Blame | None = None
+        self._limits: list[tuple[anyio.CancelScope, Blame]] = []
+
+    def limit(self, scope: anyio.CancelScope, path: str, token: object) -> None:
+        """Remember the scope of a time limit.
+
+        Args:
+            scope: cancelled by its deadline only.
+            path: whose limit it is.
+            token: of that one's observation.
+        """
+        self._limits.append((scope, Blame(semconv.REASON_TIMEOUT, path, token)))
+
+    def why(self) -> Blame:
+        """Return who is to blame for a cancellation that arrives here now."""
+        at: Lineage | None = self
+        while at is not None:
+            if at.blame is not None:
+                return at.blame
+            for scope, blame in reversed(at._limits):  # noqa: SLF001  # another of the same class
+                if scope.cancel_called:
+                    return blame
+            at = at.outer
+        return EXTERNAL

@@ -1,0 +1,129 @@
+"""What a node may ask of the runtime while it runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hush import semconv
+from hush.log import get_logger
+from hush.model.node import BodyOutputs, FanOut, RunIn
+from hush.model.ref import MISSING
+from hush.errors import MissingValueError
+from hush.runtime.fan_out import run_fan_out
+from hush.runtime.iteration import run_iteration
+from hush.runtime.scheduler import run_graph
+from hush.runtime.state import Frame
+
+if TYPE_CHECKING:
+    from hush.plan.plan import NodePlan
+    from hush.runtime.attempt import Place
+
+__all__ = ("RuntimeContext",)
+
+NO_BODY = BodyOutputs()
+
+
+class RuntimeContext:
+    """The :class:`~hush.model.node.NodeContext` of one node's run."""
+
+    __slots__ = ("_waited_s", "depth", "frame", "limited", "node", "place", "previous_round")
+
+    def __init__(self, node: NodePlan, frame: Frame, place: Place, *, depth: int) -> None:
+        """Bind node, surroundings and observation."""
+        self.node = node
+        self.frame = frame
+        self.place = place
+        self.depth = depth
+        spec = node.node
+        self.limited = frame.limited or spec.timeout_s is not None or spec.deadline_s is not None
+        self._waited_s = 0.0
+        self.previous_round: object = None
+        """Token of the loop round before the current one."""
+
+    @property
+    def path(self) -> str:
+        """The node's path."""
+        return self.place.path
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Names of the node's outputs that anything reads."""
+        return self.node.reads
+
+    @property
+    def body_outputs(self) -> BodyOutputs:
+        """What the node's body writes."""
+        return NO_BODY if self.node.body is None else self.node.body.outputs
+
+    def annotate(self, name: str, value: Any) -> None:
+        """Put an attribute on the node's span."""
+        self.place.seen.annotate(name, value)
+
+    def warn(self, event: str, **facts: Any) -> None:
+        """Log a warning that names the node."""
+        get_logger().warning(event, **{semconv.NODE_PATH: self.path}, **facts)
+
+    def evaluate(self, position: int) -> Any:
+        """Evaluate one of the node's conditions."""
+        value = self.node.conditions[position](self.frame)
+        if value is MISSING:
+            raise MissingValueError(self.path, "a value that its condition reads is missing")
+        return value
+
+    async def call(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        run_in: RunIn,
+        abandon: bool,
+    ) -> Any:
+        """Call a plain function where it belongs."""
+        placement = self.place.run.placement
+        if run_in == "process":
+            return await placement.in_process(function, args, kwargs)
+        if run_in == "loop":
+            result = function(*args, **kwargs)
+        else:
+            leave = abandon or self.limited
+            result, waited_s = await placement.in_thread(
+                functools.partial(function, *args, **kwargs),
+                on_abandon=self._abandoned if leave else None,
+            )
+            self._waited_s += waited_s
+            if self._waited_s:
+                self.annotate(semconv.WAIT_LIMITER_S, self._waited_s)
+        if inspect.isawaitable(result):
+            return await result
+        return result
+
+    def _abandoned(self) -> None:
+        self.annotate(semconv.ABANDONED, True)  # noqa: FBT003  # an attribute's value
+
+    async def run_body(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the body once."""
+        body = self.node.body
+        assert body is not None  # noqa: S101  # only nodes with a body ask for it
+        frame = Frame(
+            body,
+            self.path,
+            values,
+            self.place.lineage,
+            index=self.frame.index,
+            limited=self.limited,
+            depth=self.depth,
+        )
+        await run_graph(frame, self.place.run, self.place.seen)
+        return frame.results()
+
+    async def run_iteration(self, index: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the body once as an iteration."""
+        return await run_iteration(self, index, values)
+
+    async def fan_out(self, request: FanOut) -> None:
+        """Run the body for every item of a source."""
+        await run_fan_out(self, request)

@@ -1,0 +1,278 @@
+"""One node's run: observe, resolve inputs, execute under its policies, check outputs.
+
+Every kind of node goes this way. Its values are only handed back here: the scheduler
+writes them after the span has closed, together with releasing the successors, so that
+nobody sees one without the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from hush import semconv
+from hush.errors import Failure, MissingValueError, OutputError, text_of, type_name
+from hush.model.node import Selection
+from hush.model.ref import MISSING, Ref, parts
+from hush.runtime.attempt import Place, Policy, Tally, persist
+from hush.runtime.events import NodeEnded, NodeStarted
+from hush.runtime.failing import cancelled, failed, failure_of
+from hush.runtime.instrument import OK, Ending, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hush.plan.plan import NodePlan, StarInput
+    from hush.runtime.instrument import Level
+    from hush.runtime.lineage import Lineage
+    from hush.runtime.state import Frame, Run
+
+__all__ = ("Done", "NodeRun", "Release")
+
+LEVELS: dict[str, Level] = {"graph": "graph", "map": "map", "loop": "loop"}
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What let a node start."""
+
+    by: object = None
+    """Token of the predecessor that released it; None where it starts with its graph."""
+    after: Sequence[object] = ()
+    """Tokens of the predecessors that arrived."""
+    fault: Exception | None = None
+    """Why it cannot run although it is its turn: a join that cannot be met."""
+
+
+@dataclass(slots=True)
+class Done:
+    """How a node's run ended, if it was not cancelled."""
+
+    token: object
+    outputs: Mapping[str, Any]
+    writes: Mapping[str, Any]
+    chosen: frozenset[str] | None = None
+    failures: tuple[Failure, ...] = ()
+    """Why it failed; empty where it did not."""
+
+
+@dataclass(slots=True)
+class NodeRun:
+    """A node that is about to run."""
+
+    node: NodePlan
+    frame: Frame
+    run: Run
+    lineage: Lineage
+    release: Release
+    depth: int
+
+    @property
+    def path(self) -> str:
+        """The node's path, items included."""
+        return f"{self.frame.path}.{self.node.name}"
+
+    async def execute(self) -> Done:
+        """Run the node once.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            BaseException: only cancellation and what else is no Exception; every
+                Exception is in what is returned.
+        """
+        node, run, path = self.node, self.run, self.path
+        run.started += 1
+        run.state.started(path, in_item=self.frame.index is not None)
+        facts = {
+            semconv.NODE_NAME: node.name,
+            semconv.NODE_PATH: path,
+            semconv.NODE_KIND: node.kind,
+        }
+        level: Level = LEVELS.get(node.kind, "node") if node.body is not None else "node"
+        release = self.release
+        scope = Scope(level, node.name, facts, release.by, release.by is None, release.after)
+        events = run.events
+        began = perf_counter()
+        tally = Tally()
+        ended = semconv.OUTCOME_CANCELLED
+        try:
+            with run.instrument.observe(scope) as seen:
+                place = Place(run, node.name, path, seen, self.lineage)
+                try:
+                    if events is not None:
+                        await events.emit(NodeStarted(path, node.name, node.kind))
+                    done = await self._under_policies(place, tally)
+                    ending = OK
+                except Exception as error:  # noqa: BLE001  # a node's failure is a result here, raised again by its graph
+                    done, ending = self._failed(error, place, tally)
+                except anyio.get_cancelled_exc_class():
+                    seen.end(cancelled(self.lineage.why()))
+                    raise
+                finally:
+                    self._annotate(place, tally, perf_counter() - began)
+                seen.end(ending)
+                ended = ending.outcome
+        except anyio.get_cancelled_exc_class():
+            if events is not None:
+                seconds = perf_counter() - began
+                await events.emit_cancelled(NodeEnded(path, node.name, node.kind, ended, seconds))
+            raise
+        if events is not None:
+            said = _said(ending)
+            seconds = perf_counter() - began
+            await events.emit(NodeEnded(path, node.name, node.kind, ended, seconds, said))
+        return done
+
+    def _annotate(self, place: Place, tally: Tally, run_s: float) -> None:
+        seen = place.seen
+        seen.annotate(semconv.RUN_S, run_s - tally.backoff_s)
+        if self.node.node.retry is not None:
+            seen.annotate(semconv.ATTEMPTS, tally.attempts)
+            seen.annotate(semconv.BACKOFF_S, tally.backoff_s)
+
+    async def _under_policies(self, place: Place, tally: Tally) -> Done:
+        # One checkpoint a node keeps the loop fair and lets cancellation in, also where
+        # every node is a lambda.
+        await anyio.lowlevel.checkpoint()
+        if self.release.fault is not None:
+            raise self.release.fault
+        spec = self.node.node
+        policy = Policy(spec.retry, spec.timeout_s, spec.deadline_s)
+        ctx = self.run.context_type(self.node, self.frame, place, depth=self.depth)
+
+        async def once() -> Done:
+            outputs = await spec.execute(self._resolve(place.path), ctx)
+            return self._checked(outputs, place)
+
+        return await persist(once, policy, place, tally)
+
+    # --- inputs ----------------------------------------------------------------------------
+
+    def _resolve(self, path: str) -> dict[str, Any]:
+        frame = self.frame
+        inputs: dict[str, Any] = {}
+        for star in self.node.star_inputs:
+            self._take_star(star, inputs, path)
+        for name, read, optional in self.node.inputs:
+            value = read(frame)
+            if value is not MISSING:
+                inputs[name] = value
+            elif not optional:
+                raise MissingValueError(
+                    path,
+                    f"the input {name!r} has no value: its source was skipped or did not "
+                    f"give it. Add .or_default(...) to the reference, or give the value",
+                )
+        return inputs
+
+    def _take_star(self, star: StarInput, inputs: dict[str, Any], path: str) -> None:
+        frame = self.frame
+        if star.owner is None:
+            before = frame.plan.before_names(self.node.index)
+            source: Mapping[str, Any] = {
+                name: value
+                for name, value in frame.values.items()
+                if name in frame.given or before is None or name in before
+            }
+        else:
+            source = frame.outputs.get(star.owner, {})
+        names = source.keys() if star.names is None else star.names & source.keys()
+        inputs.update({name: source[name] for name in names})
+        missing = star.required - inputs.keys()
+        if missing and star is self.node.star_inputs[-1]:
+            name = min(missing)
+            raise MissingValueError(
+                path,
+                f"the input {name!r} has no value: nothing passed by '*' is called so. "
+                f"Add inputs={{{name!r}: ...}}",
+            )
+
+    # --- outputs ---------------------------------------------------------------------------
+
+    def _checked(self, outputs: object, place: Place) -> Done:
+        node = self.node
+        if not isinstance(outputs, Mapping):
+            raise OutputError(
+                place.path,
+                f"returned {type(outputs).__name__}, expected a mapping of outputs. "
+                f"Return {{'name': value}}",
+            )
+        chosen = outputs.chosen if isinstance(outputs, Selection) else None
+        if node.node.captures and "error" not in outputs:
+            outputs = {**outputs, "error": None}
+        missing = node.expected - outputs.keys()
+        if missing and node.body is None:
+            known = ", ".join(repr(key) for key in outputs) or "nothing"
+            names = ", ".join(repr(key) for key in sorted(missing))
+            raise OutputError(
+                place.path,
+                f"did not return {names}, which it declares or something reads; "
+                f"it returned: {known}. Return it, or mend the name",
+            )
+        return Done(place.seen.token, outputs, self._writes(outputs), chosen)
+
+    def _writes(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        node, frame = self.node, self.frame
+        writes: dict[str, Any] = {}
+        if node.star_output:
+            writes.update((key, outputs[key]) for key in outputs if isinstance(key, str))
+        if node.writes:
+            # The mappings are read where any reference is: in the frame. Nobody else can
+            # see this before the node has settled.
+            frame.outputs[node.index] = outputs
+            try:
+                for key, read in node.writes:
+                    value = read(frame)
+                    if value is not MISSING:
+                        writes[key] = value
+            finally:
+                del frame.outputs[node.index]
+        return writes
+
+    # --- failure ---------------------------------------------------------------------------
+
+    def _failed(self, error: Exception, place: Place, tally: Tally) -> tuple[Done, Ending]:
+        node = self.node
+        failures = failure_of(
+            error, place.path, index=self.frame.index, attempts=max(tally.attempts, 1)
+        )
+        ending = failed(error, place.path, recorded=tally.recorded)
+        if not node.node.captures:
+            return Done(place.seen.token, {}, {}, failures=failures), ending
+        for failure in failures:
+            self.run.note(replace(failure, kind="captured"))
+        root = failures[0]
+        names = (node.declared or frozenset()) | (node.reads - {"*"})
+        outputs: dict[str, Any] = dict.fromkeys(sorted(names))
+        outputs["error"] = {
+            "type": root.error_type,
+            "message": root.message,
+            "path": root.path,
+        }
+        writes: dict[str, Any] = dict(outputs) if node.star_output else {}
+        for key, _ in node.writes:
+            # An operation on a None that stands for nothing would only hide the failure.
+            writes[key] = None
+        for output in node.node.output_maps:
+            if _is_plain_error(output.source):
+                writes[output.key] = outputs["error"]
+        chosen = frozenset[str]() if node.node.targets() else None
+        return Done(place.seen.token, outputs, writes, chosen), ending
+
+
+def _is_plain_error(source: Ref) -> bool:
+    inside = parts(source)
+    return inside.key == "error" and not inside.ops
+
+
+def _said(ending: Ending) -> str | None:
+    if ending.error is None:
+        return ending.message
+    return f"{type_name(ending.error)}: {text_of(ending.error)}"

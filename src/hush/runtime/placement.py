@@ -1,0 +1,38 @@
+"""Placement: where a plain callable runs, as the runtime needs it.
+
+The runtime asks; :mod:`hush.executors` answers. Only there is anything known of threads
+and processes, or of which event loop is running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+__all__ = ("Placement",)
+
+
+class Placement(Protocol):
+    """Runs plain callables elsewhere than on the loop."""
+
+    async def in_thread(
+        self, function: Callable[[], Any], *, on_abandon: Callable[[], None] | None
+    ) -> tuple[Any, float]:
+        """Call in a worker thread with the caller's context.
+
+        Args:
+            function: takes nothing.
+            on_abandon: where given, cancellation leaves the thread behind and calls this;
+                else the thread is awaited and its result discarded.
+
+        Returns:
+            What it returned, and the seconds for which no thread was free.
+        """
+
+    async def in_process(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Call in a worker process, which is killed on cancellation."""
+
+    def cancellation_requested(self) -> bool:
+        """Say whether a cancellation that just arrived was asked for by a scope or task."""

@@ -1,0 +1,205 @@
+"""The ready set: which nodes may start now. Events in, decisions out, no I/O.
+
+It knows nodes only as indices. ``start`` and ``settle`` return a :class:`Step`; the
+scheduler carries it out. Skipping spreads here, joins are counted here, races are
+decided here. Loops, not recursion: chains of 10,000 nodes are ordinary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hush.plan.plan import Shape
+
+__all__ = ("ReadySet", "Status", "Step")
+
+
+class Status(Enum):
+    """Where a node stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    OK = "ok"
+    SKIPPED = "skipped"
+    """A branch did not select it, or it hangs on one that was not selected."""
+    LOST = "lost"
+    """It failed or was cancelled where only joins depended on it."""
+
+
+@dataclass(slots=True)
+class Step:
+    """What follows from an event."""
+
+    ready: list[int] = field(default_factory=list)
+    """Nodes to start, in the order in which they were released."""
+    skipped: list[int] = field(default_factory=list)
+    """Nodes that will not run."""
+    unmet: list[int] = field(default_factory=list)
+    """Joins that cannot be met any more; they count as running until settled."""
+    losers: list[tuple[int, int]] = field(default_factory=list)
+    """Running nodes to cancel, each with the join that no longer needs it."""
+
+
+class ReadySet:
+    """The progress of one graph's run.
+
+    Every node is started at most once, and only when what it waits for has settled.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        """Start with nothing settled.
+
+        Args:
+            shape: who waits for whom.
+        """
+        self._shape = shape
+        size = shape.size
+        self.status: list[Status] = [Status.WAITING] * size
+        self.arrivals: list[list[int]] = [[] for _ in range(size)]
+        """Predecessors that settled well while the node was waiting, in order."""
+        self.release: list[int | None] = [None] * size
+        """The predecessor whose settling released the node."""
+        self._hard_left = [len(hard) for hard in shape.hard]
+        self._soft_left = [len(soft) for soft in shape.soft]
+        self._soft_sets = [frozenset(soft) for soft in shape.soft]
+        self._soft_ok = [not soft for soft in shape.soft]
+        self._failed_soft = [False] * size
+        self._won = [0] * size
+        self._gone = [0] * size
+        self._left = size
+        self._over: set[int] = set()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every node has settled."""
+        return self._left == 0
+
+    def winner(self, join: int) -> int | None:
+        """Return the predecessor that met a join, None while it waits."""
+        return self.release[join]
+
+    def pending(self, i: int) -> list[int]:
+        """Return the predecessors that a node still waits for."""
+        every = (*self._shape.hard[i], *self._shape.soft[i])
+        return [p for p in every if self.status[p] in {Status.WAITING, Status.RUNNING}]
+
+    def start(self) -> Step:
+        """Begin: release every node that waits for nothing."""
+        step = Step()
+        shape = self._shape
+        for i in range(shape.size):
+            if not shape.hard[i] and not shape.soft[i]:
+                self._begin(i, step)
+        return step
+
+    def settle(self, i: int, status: Status, chosen: Iterable[int] | None = None) -> Step:
+        """Take note that a running node has ended.
+
+        Args:
+            i: its index.
+            status: OK or LOST.
+            chosen: successors that it selected among those it chooses from; None where
+                it does not choose.
+
+        Returns:
+            What follows.
+
+        Raises:
+            RuntimeError: the node is not running.
+        """
+        if self.status[i] is not Status.RUNNING:
+            msg = f"node {i} is {self.status[i].value}, not running"
+            raise RuntimeError(msg)
+        step = Step()
+        selected = None if chosen is None else frozenset(chosen)
+        pending = [(i, status, selected)]
+        while pending:
+            source, now, picked = pending.pop()
+            self.status[source] = now
+            self._left -= 1
+            if now is Status.SKIPPED or (now is Status.LOST and source != i):
+                step.skipped.append(source)
+            choices = self._shape.choices.get(source, frozenset())
+            for target in self._shape.successors[source]:
+                taken = now is Status.OK and (
+                    target not in choices or picked is None or target in picked
+                )
+                lost = now is Status.LOST
+                ended = self._arrive(source, target, step, taken=taken, lost=lost)
+                if ended is not None:
+                    # Claimed at once, so that no other way settles it twice.
+                    self.status[target] = ended
+                    pending.append((target, ended, None))
+                pending.extend((n, Status.LOST, None) for n in self._dropped(target, step))
+        return step
+
+    def _begin(self, i: int, step: Step) -> None:
+        self.status[i] = Status.RUNNING
+        step.ready.append(i)
+
+    def _arrive(
+        self, source: int, target: int, step: Step, *, taken: bool, lost: bool
+    ) -> Status | None:
+        """Count an arrival; return how the target settles by it, None where it does not."""
+        if self.status[target] is not Status.WAITING:
+            return None
+        if taken:
+            self.arrivals[target].append(source)
+        if self._shape.quorum[target]:
+            return self._arrive_at_join(source, target, step, taken=taken, lost=lost)
+        if source in self._soft_sets[target]:
+            self._soft_left[target] -= 1
+            self._soft_ok[target] |= taken
+            self._failed_soft[target] |= lost
+            if not self._soft_ok[target] and not self._soft_left[target]:
+                return Status.LOST if self._failed_soft[target] else Status.SKIPPED
+        elif taken:
+            self._hard_left[target] -= 1
+        else:
+            return Status.LOST if lost else Status.SKIPPED
+        if not self._hard_left[target] and self._soft_ok[target]:
+            self.release[target] = source
+            self._begin(target, step)
+        return None
+
+    def _arrive_at_join(
+        self, source: int, target: int, step: Step, *, taken: bool, lost: bool
+    ) -> Status | None:
+        needed = self._shape.quorum[target]
+        if taken:
+            self._won[target] += 1
+            if self._won[target] == needed:
+                self.release[target] = source
+                self._begin(target, step)
+                if self._shape.cancel_rest[target]:
+                    self._over.add(target)
+            return None
+        self._gone[target] += 1
+        self._failed_soft[target] |= lost
+        if len(self._shape.hard[target]) - self._gone[target] >= needed:
+            return None
+        if not self._failed_soft[target]:
+            return Status.SKIPPED
+        self.status[target] = Status.RUNNING
+        step.unmet.append(target)
+        return None
+
+    def _dropped(self, join: int, step: Step) -> list[int]:
+        """Decide a race: return waiting nodes that nothing needs, cancel running ones."""
+        if join not in self._over or join not in step.ready:
+            return []
+        waiting = []
+        for i, joins in self._shape.lanes.items():
+            if not joins <= self._over:
+                continue
+            if self.status[i] is Status.RUNNING:
+                if all(i != loser for loser, _ in step.losers):
+                    step.losers.append((i, join))
+            elif self.status[i] is Status.WAITING:
+                self.status[i] = Status.LOST
+                waiting.append(i)
+        return waiting

@@ -1,0 +1,227 @@
+"""The scheduler: carries out what the ready set decides, in one task group per graph.
+
+Events go in one way: a node ends, its values are written, the ready set answers, its
+answer is carried out. A task that has ended a node goes on with one of the successors
+itself; only the others need tasks of their own. Every node runs in a copy of the
+graph's context, whichever task it lands in.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from hush import semconv
+from hush.errors import Failure, JoinError, UnexpectedCancellationError
+from hush.model.join import First
+from hush.runtime.failing import BodyFailedError
+from hush.runtime.isolation import isolated
+from hush.runtime.lineage import Blame, Lineage
+from hush.runtime.node_run import Done, NodeRun, Release
+from hush.runtime.ready_set import ReadySet, Status, Step
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from hush.runtime.instrument import Observation
+    from hush.runtime.state import Frame, Run
+
+__all__ = ("run_graph",)
+
+INLINE_DEPTH = 4
+"""Nested graphs that share a task before a new one keeps the call stack shallow."""
+
+Turn = tuple[int, Release]
+"""A node whose turn it is."""
+
+
+async def run_graph(frame: Frame, run: Run, seen: Observation) -> None:
+    """Run one graph once.
+
+    Args:
+        frame: its values; written to.
+        run: the run that it belongs to.
+        seen: the observation of whatever contains it, for the skipped nodes.
+
+    Raises:
+        BodyFailedError: a node failed; everything it started is over.
+    """
+    graph = _GraphRun(frame, run)
+    try:
+        await graph.drive()
+    finally:
+        if graph.skipped:
+            names = graph.skipped[: semconv.SKIPPED_LIMIT]
+            seen.annotate(semconv.SKIPPED, names)
+            if len(graph.skipped) > len(names):
+                seen.annotate(semconv.SKIPPED_COUNT, len(graph.skipped))
+
+
+class _GraphRun:
+    def __init__(self, frame: Frame, run: Run) -> None:
+        self.frame = frame
+        self.run = run
+        self.plan = frame.plan
+        self.ready = ReadySet(frame.plan.shape)
+        self.lineage = Lineage(frame.lineage)
+        self.context = copy_context()
+        self.tokens: list[object] = [None] * len(frame.plan.nodes)
+        self.failures: list[Failure] = []
+        self.lost: dict[int, tuple[Failure, ...]] = {}
+        self.racing: dict[int, tuple[anyio.CancelScope, Lineage]] = {}
+        self.skipped: list[str] = []
+        self.group: TaskGroup | None = None
+
+    async def drive(self) -> None:
+        turns = self._apply(self.ready.start())
+        depth = self.frame.depth + 1
+        # As long as one node runs at a time, no task group is needed.
+        while len(turns) == 1 and depth <= INLINE_DEPTH and not self.failures:
+            turns = await self._take(turns[0], depth)
+        if turns and not self.failures:
+            async with anyio.create_task_group() as self.group:
+                for turn in turns:
+                    self._spawn(turn)
+        if self.failures:
+            raise BodyFailedError(self.failures)
+        if not self.ready.finished:
+            # A task went away without a word. If we are being cancelled ourselves, the
+            # checkpoint says so; else something cancelled the task behind our back.
+            await anyio.lowlevel.checkpoint()
+            raise UnexpectedCancellationError(
+                self.frame.path, "a task of this graph was cancelled by something outside of it"
+            )
+
+    def _spawn(self, turn: Turn) -> None:
+        assert self.group is not None  # noqa: S101  # only called inside of it
+        # From within the graph's context, so that the task does not inherit what the
+        # node that happened to end last has set.
+        self.context.run(self.group.start_soon, self._follow, turn)
+
+    async def _follow(self, turn: Turn) -> None:
+        """Run a node, then one of its successors, and so on."""
+        while True:
+            turns = await self._take(turn, 1)
+            if self.failures:
+                assert self.group is not None  # noqa: S101  # this task is in it
+                self.group.cancel_scope.cancel()
+                return
+            if not turns:
+                return
+            for other in turns[1:]:
+                self._spawn(other)
+            turn = turns[0]
+
+    async def _take(self, turn: Turn, depth: int) -> list[Turn]:
+        """Run one node; return whose turn it is then."""
+        i, release = turn
+        lineage = Lineage(self.lineage)
+        node_run = NodeRun(self.plan.nodes[i], self.frame, self.run, lineage, release, depth)
+        if i not in self.plan.shape.lanes:
+            done = await isolated(self.context.copy(), node_run.execute())
+            return self._end(i, done)
+        lost = True
+        with anyio.CancelScope() as scope:
+            self.racing[i] = (scope, lineage)
+            done = await isolated(self.context.copy(), node_run.execute())
+            lost = False
+        self.racing.pop(i, None)
+        if lost:
+            return self._apply(self.ready.settle(i, Status.LOST))
+        return self._end(i, done)
+
+    def _end(self, i: int, done: Done) -> list[Turn]:
+        """Write what a node gave and release what waited for it, in one go."""
+        self.tokens[i] = done.token
+        if self.failures:
+            self.failures.extend(done.failures)
+            return []
+        if done.failures:
+            return self._fail(i, done)
+        node = self.plan.nodes[i]
+        if node.reads or node.star_output:
+            self.frame.outputs[i] = done.outputs
+        forbidden = self.frame.guarded.get(i, frozenset())
+        for key, value in done.writes.items():
+            if key not in forbidden:
+                self.frame.write(key, value)
+        if self.frame.index is None:
+            self.run.state.keep(f"{self.frame.path}.{node.name}", done.outputs)
+        chosen = None
+        if done.chosen is not None:
+            targets = self.plan.shape.choices.get(i, frozenset())
+            chosen = [j for j in targets if self.plan.nodes[j].name in done.chosen]
+        return self._apply(self.ready.settle(i, Status.OK, chosen), winner_writes=done.writes)
+
+    def _fail(self, i: int, done: Done) -> list[Turn]:
+        if i in self.plan.shape.lanes:
+            self.lost[i] = done.failures
+            for failure in done.failures:
+                self.run.note(replace(failure, kind="tolerated"))
+            return self._apply(self.ready.settle(i, Status.LOST))
+        self.failures.extend(done.failures)
+        root = done.failures[0]
+        self.lineage.blame = Blame(semconv.REASON_FAIL_FAST, root.path, done.token)
+        return []
+
+    def _apply(self, step: Step, winner_writes: Any = ()) -> list[Turn]:
+        """Carry out what the ready set decided; return whose turn it is."""
+        for i in step.skipped:
+            name = self.plan.nodes[i].name
+            self.skipped.append(name)
+            self.run.skip(f"{self.frame.path}.{name}", in_item=self.frame.index is not None)
+        for i, join in step.losers:
+            racer = self.racing.get(i)
+            if racer is not None:
+                winner = self.ready.winner(join)
+                path = self._path(join if winner is None else winner)
+                token = None if winner is None else self.tokens[winner]
+                scope, lineage = racer
+                lineage.blame = Blame(semconv.REASON_RACE_LOST, path, token)
+                scope.cancel()
+        turns: list[Turn] = []
+        for i in step.ready:
+            self._protect(i, winner_writes)
+            by = self.ready.release[i]
+            after = [self.tokens[p] for p in self.ready.arrivals[i]]
+            turns.append((i, Release(None if by is None else self.tokens[by], after)))
+        for i in step.unmet:
+            after = [self.tokens[p] for p in self.plan.shape.hard[i] if self.tokens[p] is not None]
+            by = after[-1] if after else None
+            turns.append((i, Release(by, after, fault=self._join_error(i))))
+        return turns
+
+    def _protect(self, join: int, winner_writes: Any) -> None:
+        """Keep what the winner of a race wrote from those that come late."""
+        if not isinstance(self.plan.nodes[join].node.join, First):
+            return
+        winner = self.ready.winner(join)
+        for p in self.plan.shape.hard[join]:
+            if p != winner:
+                keys = self.frame.guarded.get(p, frozenset())
+                self.frame.guarded[p] = keys | frozenset(winner_writes)
+
+    def _join_error(self, i: int) -> JoinError:
+        shape = self.plan.shape
+        predecessors = shape.hard[i]
+        won = sum(self.ready.status[p] is Status.OK for p in predecessors)
+        failures = [
+            failure
+            for p, joins in shape.lanes.items()
+            if i in joins
+            for failure in self.lost.get(p, ())
+        ]
+        failed = ", ".join(f.path.rpartition(".")[2] for f in failures)
+        return JoinError(
+            self._path(i),
+            f"needs {shape.quorum[i]} of {len(predecessors)} predecessors, but only {won} can "
+            f"still succeed; failed: {failed}. Lower k, or mend what failed",
+            failures,
+        )
+
+    def _path(self, i: int) -> str:
+        return f"{self.frame.path}.{self.plan.nodes[i].name}"

@@ -1,0 +1,159 @@
+"""Sources: where a map's items come from, pulled one index at a time and never ahead."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from time import perf_counter
+from types import AsyncGeneratorType
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from hush.errors import MapSourceError, text_of
+
+if TYPE_CHECKING:
+    from hush.runtime.placement import Placement
+
+__all__ = ("Source",)
+
+CLOSE_S = 5.0
+"""How long an async generator may take to close after the map is over, in seconds."""
+
+EXHAUSTED = object()
+
+
+class Source:
+    """Several sources zipped; each must have the same length.
+
+    Attributes:
+        total: number of items where the sources say it, else None.
+    """
+
+    def __init__(
+        self, path: str, each: Mapping[str, Any], in_thread: frozenset[str], placement: Placement
+    ) -> None:
+        """Open the sources; sized ones are compared before anything is pulled.
+
+        Args:
+            path: the map's path, for messages.
+            each: input name to iterable or async iterable.
+            in_thread: names whose ``next`` may block and runs in a thread.
+            placement: runs those.
+
+        Raises:
+            MapSourceError: something cannot be iterated, or sizes differ.
+        """
+        self._path = path
+        self._in_thread = in_thread
+        self._placement = placement
+        sizes = {name: len(source) for name, source in each.items() if hasattr(source, "__len__")}
+        if len(set(sizes.values())) > 1:
+            said = ", ".join(f"{name!r} has {size}" for name, size in sizes.items())
+            raise MapSourceError(
+                path, f"its Each sources differ in length: {said}. Make them one length"
+            )
+        self.total: int | None = next(iter(sizes.values())) if len(sizes) == len(each) else None
+        self._iterators: dict[str, Iterator[Any] | AsyncIterator[Any]] = {}
+        for name, source in each.items():
+            self._iterators[name] = self._open(name, source)
+        self._sync = not in_thread and all(
+            isinstance(iterator, Iterator) for iterator in self._iterators.values()
+        )
+        self._lock = anyio.Lock(fast_acquire=True)
+        self._next = 0
+        self.over = False
+
+    def _open(self, name: str, source: Any) -> Iterator[Any] | AsyncIterator[Any]:
+        try:
+            if hasattr(type(source), "__aiter__"):
+                return aiter(source)  # type: ignore[no-any-return]  # checked above
+            return iter(source)
+        except Exception as error:
+            raise MapSourceError(
+                self._path,
+                f"the source of {name!r} is a {type(source).__name__}, which cannot be "
+                f"iterated ({text_of(error)}). Give an iterable or an async iterable",
+            ) from error
+
+    async def pull(self) -> tuple[int, dict[str, Any], float] | None:
+        """Take the next item.
+
+        Returns:
+            Index, values by name, and the seconds that the source took; None at the end.
+
+        Raises:
+            MapSourceError: a source raised, or one ended before another.
+        """
+        if self.over:
+            return None
+        if self._sync and not self._lock.locked():
+            # Nobody is in the middle of pulling and nothing here waits: no lock needed.
+            began = perf_counter()
+            values = self._pull_now()
+        else:
+            async with self._lock:
+                if self.over:
+                    return None
+                began = perf_counter()
+                values = await self._pull_waiting()
+        if values is None:
+            self.over = True
+            return None
+        index = self._next
+        self._next += 1
+        return index, values, perf_counter() - began
+
+    def _pull_now(self) -> dict[str, Any] | None:
+        values: dict[str, Any] = {}
+        for name, iterator in self._iterators.items():
+            try:
+                values[name] = next(iterator, EXHAUSTED)  # type: ignore[call-overload]  # sync, see _sync
+            except Exception as error:
+                raise self._raised(name, error) from error
+        return self._checked(values)
+
+    async def _pull_waiting(self) -> dict[str, Any] | None:
+        values: dict[str, Any] = {}
+        for name, iterator in self._iterators.items():
+            try:
+                if not isinstance(iterator, Iterator):
+                    values[name] = await anext(iterator, EXHAUSTED)
+                elif name in self._in_thread:
+                    values[name], _ = await self._placement.in_thread(
+                        lambda it=iterator: next(it, EXHAUSTED),  # type: ignore[misc]  # bound at once
+                        on_abandon=None,
+                    )
+                else:
+                    values[name] = next(iterator, EXHAUSTED)
+            except Exception as error:
+                raise self._raised(name, error) from error
+        return self._checked(values)
+
+    def _checked(self, values: dict[str, Any]) -> dict[str, Any] | None:
+        ended = [name for name, value in values.items() if value is EXHAUSTED]
+        if not ended:
+            return values
+        if len(ended) < len(values):
+            more = next(name for name in values if name not in ended)
+            self.over = True
+            raise MapSourceError(
+                self._path,
+                f"its Each sources differ in length: {ended[0]!r} ended after {self._next} "
+                f"items, {more!r} has more. Make them one length",
+            )
+        return None
+
+    def _raised(self, name: str, error: Exception) -> MapSourceError:
+        self.over = True
+        return MapSourceError(
+            self._path,
+            f"the source of {name!r} raised at item {self._next}: {type(error).__name__}: "
+            f"{text_of(error)}. What it gave before was processed",
+        )
+
+    async def close(self) -> None:
+        """Close async generators: left open, they would be finalised outside of the run."""
+        for iterator in self._iterators.values():
+            if isinstance(iterator, AsyncGeneratorType):
+                with anyio.move_on_after(CLOSE_S, shield=True):
+                    await iterator.aclose()

@@ -1,0 +1,202 @@
+"""State: one run's identity, what it has recorded so far, and frames of values."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hush.errors import Failure
+from hush.model.ref import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hush.model.node import NodeContext
+    from hush.plan.plan import Plan
+    from hush.runtime.events import EventSink
+    from hush.runtime.instrument import Instrument
+    from hush.runtime.lineage import Lineage
+    from hush.runtime.placement import Placement
+
+__all__ = ("Frame", "Run", "RunState")
+
+ITEM_LIMIT = 10_000
+"""Most entries from inside items that a run's records hold; their number has no bound."""
+
+
+class Frame:
+    """The values of one graph while it runs once.
+
+    Attributes:
+        plan: the graph, compiled.
+        path: the graph's path, items included.
+        values: PARENT's values.
+        wrote: names that nodes have written, in order.
+        outputs: outputs by node index.
+        guarded: names that a node may not write any more: a race was won.
+        lineage: who contains this, for the blame of cancellations.
+        index: index of the innermost item around it; None outside of all.
+        limited: whether a time limit is set somewhere around it.
+        depth: frames of calls that the current task holds for the graphs around it.
+    """
+
+    __slots__ = (
+        "depth",
+        "given",
+        "guarded",
+        "index",
+        "limited",
+        "lineage",
+        "outputs",
+        "path",
+        "plan",
+        "values",
+        "wrote",
+    )
+
+    def __init__(
+        self,
+        plan: Plan,
+        path: str,
+        values: Mapping[str, Any],
+        lineage: Lineage,
+        *,
+        index: int | None,
+        limited: bool,
+        depth: int,
+    ) -> None:
+        """Start with what was given."""
+        self.plan = plan
+        self.path = path
+        self.values: dict[str, Any] = dict(values)
+        self.given = frozenset(self.values)
+        self.wrote: dict[str, None] = {}
+        self.outputs: dict[int, Mapping[str, Any]] = {}
+        self.guarded: dict[int, frozenset[str]] = {}
+        self.lineage = lineage
+        self.index = index
+        self.limited = limited
+        self.depth = depth
+
+    def write(self, key: str, value: Any) -> None:
+        """Write one of PARENT's values."""
+        self.values[key] = value
+        self.wrote[key] = None
+
+    def results(self) -> dict[str, Any]:
+        """Return what the graph's nodes wrote."""
+        return {key: self.values[key] for key in self.wrote}
+
+
+class RunState:
+    """What a run recorded: its ids, the order of starts, and the outputs of nodes.
+
+    ``state["graph.node", "key"]`` is an output, ``state["graph.node", "key", default]``
+    with a default. Outputs inside items and iterations are not kept, since their number
+    has no bound; read them as a map's columns.
+    """
+
+    def __init__(self, graph: str, ids: Mapping[str, str | None]) -> None:
+        """Start empty.
+
+        Args:
+            graph: name of the top graph.
+            ids: ``run_id``, ``request_id``, ``user_id``, ``session_id``.
+        """
+        self.graph = graph
+        self.run_id = str(ids["run_id"])
+        self.request_id = ids["request_id"]
+        self.user_id = ids["user_id"]
+        self.session_id = ids["session_id"]
+        self.trace_id: str | None = None
+        self.execution_order: list[str] = []
+        self.omitted = 0
+        """Starts inside items that ``execution_order`` had no room for."""
+        self._in_items = 0
+        self._outputs: dict[str, Mapping[str, Any]] = {}
+
+    def started(self, path: str, *, in_item: bool) -> None:
+        """Record a start."""
+        if in_item:
+            if self._in_items >= ITEM_LIMIT:
+                self.omitted += 1
+                return
+            self._in_items += 1
+        self.execution_order.append(path)
+
+    def keep(self, path: str, outputs: Mapping[str, Any]) -> None:
+        """Record the outputs of a node outside of items."""
+        self._outputs[path] = outputs
+
+    def __getitem__(self, place: tuple[str, str] | tuple[str, str, Any]) -> Any:
+        """Return an output by path and name."""
+        path, key, *rest = place
+        outputs = self._outputs.get(path)
+        if outputs is not None and key in outputs:
+            return outputs[key]
+        if rest:
+            return rest[0]
+        if outputs is None:
+            known = ", ".join(sorted(self._outputs)[:12]) or "none"
+            hint = " Outputs inside items are not kept." if "[" in path else ""
+            msg = f"no outputs of {path!r}; there are: {known}.{hint}"
+        else:
+            msg = f"{path!r} has no output {key!r}; it has: {', '.join(sorted(outputs)) or 'none'}"
+        raise KeyError(msg)
+
+    def get(self, path: str, key: str, default: Any = None) -> Any:
+        """Return an output, or the default where there is none."""
+        return self[path, key, default]
+
+    def __repr__(self) -> str:
+        """Return run id and number of starts."""
+        return f"<RunState {self.run_id}: {len(self.execution_order)} starts>"
+
+
+@dataclass(slots=True)
+class Run:
+    """One run."""
+
+    plan: Plan
+    state: RunState
+    instrument: Instrument
+    placement: Placement
+    events: EventSink | None
+    context_type: Callable[..., NodeContext]
+    """Makes what a node may ask of the runtime; given, because it runs graphs itself."""
+    random: random.Random = field(default_factory=random.Random)
+    skipped: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    """Failures that did not fail the run: captured, collected, handled, tolerated."""
+    failure_count: int = 0
+    """How many of them there were; the list is bounded."""
+    started: int = 0
+    """Nodes started."""
+    skipped_in_items: int = 0
+
+    def note(self, failure: Failure) -> None:
+        """Record a failure that does not fail the run."""
+        self.failure_count += 1
+        if len(self.failures) < ITEM_LIMIT:
+            self.failures.append(failure)
+
+    def skip(self, path: str, *, in_item: bool) -> None:
+        """Record a skipped node."""
+        if in_item:
+            self.skipped_in_items += 1
+            if self.skipped_in_items > ITEM_LIMIT:
+                return
+        self.skipped.append(path)
+
+
+def new_id() -> str:
+    """Return a fresh run id, 32 hex digits."""
+    return uuid.uuid4().hex
+
+
+def merged_inputs(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the run's inputs over the graph's defaults."""
+    return {**{k: v for k, v in plan.defaults.items() if v is not MISSING}, **inputs}
