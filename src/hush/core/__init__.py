@@ -32,9 +32,10 @@ from hush.errors import (
     ToleranceError,
     UnexpectedCancellationError,
 )
+from hush.model.contract import NodeContext
 from hush.model.edge import END, PARENT, START
 from hush.model.join import First, Quorum
-from hush.model.node import Node, NodeContext
+from hush.model.node import Node
 from hush.model.ref import Ref
 from hush.model.retry import Retry
 from hush.runtime.events import (

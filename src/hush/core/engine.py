@@ -100,9 +100,7 @@ class Hush:
         ids = {"request_id": request_id, "user_id": user_id, "session_id": session_id}
         return await self.run_with_sink(self.check_inputs(inputs), ids, deadline_s, sink)
 
-    async def __call__(
-        self, inputs: Mapping[str, Any] | None = None, **options: Any
-    ) -> RunResult:
+    async def __call__(self, inputs: Mapping[str, Any] | None = None, **options: Any) -> RunResult:
         """Run the workflow once; the same as :meth:`run`."""
         return await self.run(inputs, **options)
 
@@ -242,7 +240,8 @@ class Hush:
         }
         known = {name: value for name, value in facts.items() if value is not None}
         began = perf_counter()
-        ending = None
+        outputs: dict[str, Any] = {}
+        failures: tuple[Failure, ...] = ()
         try:
             with run.instrument.observe(Scope("run", plan.name, known)) as seen:
                 state.trace_id = seen.trace_id
@@ -301,8 +300,9 @@ class Hush:
             return self._outputs(frame)
         seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: deadline_s})
         raise NodeTimeoutError(
-            plan.name, f"the run's deadline_s={deadline_s:g} was exceeded. Raise it, or look at "
-            f"what it waited for in the trace"
+            plan.name,
+            f"the run's deadline_s={deadline_s:g} was exceeded. Raise it, or look at "
+            f"what it waited for in the trace",
         )
 
     def _outputs(self, frame: Frame) -> dict[str, Any]:
@@ -328,4 +328,3 @@ class Hush:
     def __repr__(self) -> str:
         """Return the graph's name and size."""
         return f"<Hush {self.plan.name}: {self.plan.size} nodes>"
-

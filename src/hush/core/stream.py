@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -11,6 +10,7 @@ from hush.errors import RunError, RunNotFinishedError
 from hush.runtime.events import StreamSink
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from anyio.abc import TaskGroup

@@ -11,16 +11,18 @@ import asyncio
 import functools
 import math
 import threading
-from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_process
 import anyio.to_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = ("InProcess", "abandoned_threads")
 

@@ -7,11 +7,13 @@ span of its SDK is read by the names of its attributes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hush import semconv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ("EventRecord", "LinkRecord", "SpanRecord", "Status", "from_span")
 

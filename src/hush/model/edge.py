@@ -120,7 +120,7 @@ class Parent:
         if isinstance(destination.owner, Parent):
             msg = f"{source!r} >> {target!r}: PARENT cannot feed PARENT; let a node do it"
             raise TypeError(msg)
-        destination.owner.feed(destination.key, source)  # type: ignore[attr-defined]  # an owner that is not PARENT is a Node
+        destination.owner.feed(destination.key, source)
 
     def __iter__(self) -> NoReturn:
         msg = "PARENT cannot be iterated; name the value: PARENT['name']"

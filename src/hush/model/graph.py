@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
-from hush.model.node import Node, Parameters
+from hush.model.contract import Parameters
+from hush.model.node import Node
 
 if TYPE_CHECKING:
     from types import TracebackType

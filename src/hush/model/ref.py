@@ -151,6 +151,7 @@ class Ref:
         return self._record(f".{name}", getattr, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Ref:
+        """Record a call of the value."""
         return self._record("()", _call, *args, **kwargs)
 
     def __rshift__(self, target: object) -> Ref:
@@ -185,9 +186,7 @@ class Ref:
         raise TypeError(msg)
 
     def __contains__(self, item: object) -> NoReturn:
-        msg = (
-            f"'in' cannot be recorded on {self!r}. Use ref.apply(lambda value: item in value)"
-        )
+        msg = f"'in' cannot be recorded on {self!r}. Use ref.apply(lambda value: item in value)"
         raise TypeError(msg)
 
     def __hash__(self) -> int:
@@ -409,9 +408,7 @@ def compile_value(value: object, lookup: Callable[[Ref], Callable[[Any], Any]]) 
     return sequence
 
 
-def _compile_ref(
-    ref: Ref, lookup: Callable[[Ref], Callable[[Any], Any]]
-) -> Callable[[Any], Any]:
+def _compile_ref(ref: Ref, lookup: Callable[[Ref], Callable[[Any], Any]]) -> Callable[[Any], Any]:
     inside = parts(ref)
     source = lookup(ref)
     default = inside.default

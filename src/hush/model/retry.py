@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 
 __all__ = ("Retry", "RetryOn")
 
@@ -55,7 +54,7 @@ class Retry:
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
-            if not isinstance(value, Real) or isinstance(value, bool):
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
                 msg = f"Retry({name}={value!r}): expected a number"
                 raise TypeError(msg)
             if not low <= value <= high or not math.isfinite(value):

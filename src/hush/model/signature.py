@@ -9,11 +9,13 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hush.model.node import Parameters
+from hush.model.contract import Parameters
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ("CallShape", "call_shape", "declared_keys", "is_async", "is_generator", "is_lambda")
 
@@ -59,7 +61,9 @@ def call_shape(function: Callable[..., Any]) -> CallShape:
         signature = inspect.signature(function)
     except (ValueError, TypeError):
         return CallShape(Parameters(open=True), ())
-    required, optional, positional = set(), set(), []
+    required: set[str] = set()
+    optional: set[str] = set()
+    positional: list[str] = []
     takes_any = False
     for name, parameter in signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:

@@ -8,10 +8,9 @@ critical path from timestamps alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from opentelemetry import context as otel_context
@@ -27,6 +26,7 @@ from hush.observe.settings import settings
 from hush.runtime.instrument import NULL_INSTRUMENT, Ending, Guard, Instrument, Observation, Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
     from opentelemetry.trace import Span, SpanContext, Tracer, TracerProvider
@@ -42,7 +42,7 @@ NODE_LEVELS = frozenset(("node", "graph", "map", "loop"))
 """They begin the moment they become ready, whenever a task comes round to them."""
 
 _override: ContextVar[TracerProvider | None] = ContextVar("hush_tracer_provider", default=None)
-_faults: ContextVar[list[BaseException] | None] = ContextVar("hush_faults", default=None)
+_faults: ContextVar[list[Exception] | None] = ContextVar("hush_faults", default=None)
 _open: ContextVar[_Live | None] = ContextVar("hush_open_span", default=None)
 _guards: WeakKeyDictionary[TracerProvider, Instrument] = WeakKeyDictionary()
 
@@ -62,13 +62,13 @@ def override_provider(provider: TracerProvider) -> Iterator[None]:
 
 
 @contextmanager
-def collect_faults() -> Iterator[list[BaseException]]:
+def collect_faults() -> Iterator[list[Exception]]:
     """Collect what goes wrong in telemetry instead of logging it.
 
     Yields:
         A list that grows with each fault of runs started in this context.
     """
-    found: list[BaseException] = []
+    found: list[Exception] = []
     token = _faults.set(found)
     try:
         yield found
@@ -162,7 +162,7 @@ class _Live:
         self._start_ns = 0
         self._recording = False
 
-    def __enter__(self) -> _Live:
+    def __enter__(self) -> Self:
         scope, outer = self._scope, self._outer
         # A run inside a node of another run shares its clock: they share a trace.
         self._clock = RunClock() if outer is None else outer._clock  # noqa: SLF001  # same class

@@ -83,11 +83,12 @@ def _compile(graph: Graph, path: str, problems: list[Problem], *, depth: int, to
     parent_reads: dict[int, set[str]] = defaultdict(set)
     for read in values.parent_reads():
         parent_reads[read.reader].add(read.key)
-    required, optional, defaults = frozenset(values.required), frozenset(values.optional), {}
+    required, optional = frozenset(values.required), frozenset(values.optional)
+    defaults: dict[str, Any] = {}
     if top:
         required, optional, defaults = _top_inputs(graph, values)
     lanes = _lanes(draft)
-    nodes = tuple(_node_plan(draft, values, i, lanes) for i in range(len(draft.nodes)))
+    nodes = tuple(_node_plan(draft, values, i) for i in range(len(draft.nodes)))
     return Plan(
         name=graph.name,
         graph=graph,
@@ -183,9 +184,7 @@ def _shape(draft: Draft, lanes: Mapping[int, frozenset[int]]) -> Shape:
     )
 
 
-def _node_plan(
-    draft: Draft, values: Values, i: int, lanes: Mapping[int, frozenset[int]]
-) -> NodePlan:
+def _node_plan(draft: Draft, values: Values, i: int) -> NodePlan:
     node = draft.nodes[i]
 
     def lookup(ref: Ref) -> Callable[[Any], Any]:
@@ -205,9 +204,7 @@ def _node_plan(
     body = values.bodies.get(i)
     declared = values.outputs[i]
     reads = frozenset(draft.output_reads[i] | ({"*"} if node.star_output else set()))
-    certain = {
-        read.key for read in draft.reads if read.owner is node and not read.optional
-    }
+    certain = {read.key for read in draft.reads if read.owner is node and not read.optional}
     return NodePlan(
         index=i,
         name=node.name,

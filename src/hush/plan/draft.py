@@ -8,19 +8,21 @@ as bit masks, so that "does a run before b" costs one shift also in a chain of 1
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hush.model.edge import END, START, Parent
+from hush.model.contract import Parameters
 from hush.model.each import Each
-from hush.model.graph import Graph
+from hush.model.edge import END, START
 from hush.model.join import First
-from hush.model.node import Node, Parameters
+from hush.model.node import Node
 from hush.model.ref import MISSING, Ref, parts, references_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     from hush.model.edge import Edge
+    from hush.model.graph import Graph
     from hush.plan.plan import Plan
 
 __all__ = ("Draft", "Read")
@@ -225,7 +227,9 @@ class Draft:
     def exclusive(self, a: int, b: int) -> bool:
         """Say whether no choice lets both nodes run."""
         mine, other = self.allowed[a], self.allowed[b]
-        return any(branch in other and not (targets & other[branch]) for branch, targets in mine.items())
+        return any(
+            branch in other and not (targets & other[branch]) for branch, targets in mine.items()
+        )
 
     def can_run(self, i: int) -> bool:
         """Say whether any choice lets the node run."""

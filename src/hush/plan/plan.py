@@ -14,8 +14,9 @@ from hush.model.edge import PARENT
 from hush.model.ref import MISSING, Ref, evaluate, parts
 
 if TYPE_CHECKING:
+    from hush.model.contract import BodyOutputs
     from hush.model.graph import Graph
-    from hush.model.node import BodyOutputs, Node
+    from hush.model.node import Node
 
 __all__ = ("NodePlan", "Plan", "Shape", "StarInput")
 

@@ -8,7 +8,6 @@ the remedy.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import combinations, pairwise
@@ -21,11 +20,15 @@ from hush.model.node import Node
 from hush.model.ref import Ref
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from hush.plan.draft import Draft, Read
     from hush.plan.values import Values
 
 __all__ = ("RULES", "Rule", "check")
 
+LISTED = 12
+"""Most names in one message."""
 PAIR_LIMIT = 200
 """Beyond this many writers of one value not every pair is compared."""
 
@@ -50,7 +53,9 @@ def _hint(word: str, known: Any) -> str:
 
 def _listing(names: Any) -> str:
     shown = sorted(names)
-    return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "") if shown else "nothing"
+    if not shown:
+        return "nothing"
+    return ", ".join(shown[:LISTED]) + (", ..." if len(shown) > LISTED else "")
 
 
 def _empty(draft: Draft, _values: Values) -> Iterator[tuple[str, str, str]]:
@@ -167,8 +172,7 @@ def _joins(draft: Draft, _values: Values) -> Iterator[tuple[str, str, str]]:
             if join.k > best:
                 yield (
                     path,
-                    f"{join} can never be met: branches let at most {best} of its "
-                    f"predecessors run",
+                    f"{join} can never be met: branches let at most {best} of its predecessors run",
                     "Lower k",
                 )
         if join.cancel_rest:
@@ -177,8 +181,10 @@ def _joins(draft: Draft, _values: Values) -> Iterator[tuple[str, str, str]]:
                 if others:
                     yield (
                         _path(draft, p),
-                        f"{draft.nodes[p].name!r} may lose the race of {node.name!r} and be "
-                        f"cancelled, yet {_listing(others)} needs it",
+                        (
+                            f"{draft.nodes[p].name!r} may lose the race of {node.name!r} and be "
+                            f"cancelled, yet {_listing(others)} needs it"
+                        ),
                         f"Remove that edge, or give {node.name!r} cancel_rest=False",
                     )
 
@@ -269,8 +275,10 @@ def _reads_ordered(draft: Draft, _values: Values) -> Iterator[tuple[str, str, st
                 continue
             yield (
                 _path(draft, read.reader),
-                f"{read.label!r} reads {name}[{read.key!r}], but {name!r} does not run "
-                f"before {reader.name!r}",
+                (
+                    f"{read.label!r} reads {name}[{read.key!r}], but {name!r} does not run "
+                    f"before {reader.name!r}"
+                ),
                 f"Add the edge {name} >> {reader.name}",
             )
 
@@ -305,8 +313,10 @@ def _parent_read_certain(
 def _uncertain(draft: Draft, read: Read, what: str, whose: str) -> tuple[str, str, str]:
     return (
         _path(draft, read.reader),
-        f"{read.label!r} reads {what}, but {whose} may be skipped or unfinished when "
-        f"{draft.nodes[read.reader].name!r} runs",
+        (
+            f"{read.label!r} reads {what}, but {whose} may be skipped or unfinished when "
+            f"{draft.nodes[read.reader].name!r} runs"
+        ),
         f"Give a default: {what}.or_default(...), or wait for it with a hard edge",
     )
 
@@ -319,8 +329,10 @@ def _conflicts(draft: Draft, values: Values) -> Iterator[tuple[str, str, str]]:
             first, second = (draft.nodes[i].name for i in pair)
             yield (
                 _path(draft, pair[1]),
-                f"{first!r} and {second!r} both write PARENT[{key!r}] and neither runs "
-                f"before the other",
+                (
+                    f"{first!r} and {second!r} both write PARENT[{key!r}] and neither runs "
+                    f"before the other"
+                ),
                 f"Connect them ({first} >> {second}) or write to different names",
             )
         for read in draft.reads:
@@ -331,8 +343,10 @@ def _conflicts(draft: Draft, values: Values) -> Iterator[tuple[str, str, str]]:
                     a, b = draft.nodes[writer].name, draft.nodes[read.reader].name
                     yield (
                         _path(draft, read.reader),
-                        f"{b!r} reads PARENT[{key!r}], which {a!r} writes, and neither runs "
-                        f"before the other",
+                        (
+                            f"{b!r} reads PARENT[{key!r}], which {a!r} writes, and neither runs "
+                            f"before the other"
+                        ),
                         f"Add the edge {a} >> {b}",
                     )
                     break

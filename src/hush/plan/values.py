@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from hush.model.contract import BodyOutputs
 from hush.model.edge import Parent
-from hush.model.node import BodyOutputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,4 +103,3 @@ class Values:
     def closed_outputs(self) -> BodyOutputs:
         """Return what the graph's nodes write to PARENT."""
         return BodyOutputs(frozenset(self.writers), open=bool(self.open_writers))
-

@@ -6,7 +6,6 @@ was cancelled by it becomes a NodeTimeoutError that names whose limit it was.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +17,8 @@ from hush.runtime.failing import BodyFailedError, cancelled, failed, failure_of,
 from hush.runtime.instrument import OK, Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from hush.model.retry import Retry
     from hush.runtime.instrument import Observation
     from hush.runtime.lineage import Lineage
@@ -103,7 +104,7 @@ async def _tries(
     while True:
         tally.attempts += 1
         tally.recorded = False
-        if retry is None:
+        if retry is None or retry.attempts == 1:
             return await _once(execute, policy, place, place.seen)
         scope = Scope(
             "attempt",
@@ -130,7 +131,11 @@ async def _tries(
                 seen.end(OK)
                 return result
             previous = seen.token
-        facts = {semconv.ATTEMPT: tally.attempts, semconv.ERROR_TYPE: kind, semconv.BACKOFF_S: pause}
+        facts = {
+            semconv.ATTEMPT: tally.attempts,
+            semconv.ERROR_TYPE: kind,
+            semconv.BACKOFF_S: pause,
+        }
         place.seen.event(semconv.EVENT_RETRY, facts)
         tally.backoff_s += pause
         await anyio.sleep(pause)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 from hush.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = (
     "BUFFER",

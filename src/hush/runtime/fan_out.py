@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from hush.model.node import FanOut
+    from hush.model.contract import FanOut
     from hush.runtime.node_context import RuntimeContext
 
 __all__ = ("run_fan_out",)
@@ -90,14 +90,19 @@ class _FanOut:
             raise BodyFailedError(self.failures)
 
     def _hire(self) -> None:
-        """Start another worker, if there is a slot and may be an item for it."""
-        if self.group is None or self.workers >= self.request.max_concurrency:
+        """Start workers for the slots that there may be items for.
+
+        The number of items is known, or else the workers double with the items pulled:
+        a source of three items never gets a thousand idle workers, and a long one soon
+        has all of them.
+        """
+        if self.group is None:
             return
         total = self.source.total
-        if self.workers and total is not None and self.begun >= total:
-            return
-        self.workers += 1
-        self.context.run(self.group.start_soon, self._work, 1)
+        wanted = 2 * self.begun + 1 if total is None else total
+        for _ in range(min(wanted, self.request.max_concurrency) - self.workers):
+            self.workers += 1
+            self.context.run(self.group.start_soon, self._work, 1)
 
     async def _work(self, depth: int) -> None:
         previous: object = None

@@ -7,14 +7,16 @@ fault and lets the run go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from hush import semconv
 from hush.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
 __all__ = (
     "NULL_INSTRUMENT",
@@ -113,7 +115,7 @@ class _NullObservation:
     def end(self, ending: Ending) -> None:
         pass
 
-    def __enter__(self) -> _NullObservation:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_details: object) -> None:
@@ -184,7 +186,7 @@ class _Guarded:
         self._manager: AbstractContextManager[Observation] = _NULL_OBSERVATION
         self._seen: Observation = _NULL_OBSERVATION
 
-    def __enter__(self) -> _Guarded:
+    def __enter__(self) -> Self:
         try:
             manager = self._guard.open(self._scope)
             self._seen = manager.__enter__()

@@ -9,9 +9,11 @@ notice: what the coroutine yields goes to the task's own stepper.
 from __future__ import annotations
 
 import types
-from collections.abc import Coroutine, Generator
-from contextvars import Context
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
+    from contextvars import Context
 
 __all__ = ("isolated",)
 
@@ -36,7 +38,7 @@ def isolated(context: Context, coroutine: Coroutine[Any, Any, T]) -> Generator[A
         while True:
             try:
                 value = yield waited
-            except BaseException as error:  # handed to the coroutine, which raises it again
+            except BaseException as error:  # noqa: BLE001  # handed to the coroutine, which raises it again
                 waited = context.run(throw, error)
             else:
                 waited = context.run(send, value)

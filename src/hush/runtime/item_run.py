@@ -5,7 +5,6 @@ An iteration of a loop is an item too, with another name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import anyio
 
 from hush import semconv
 from hush.errors import text_of, type_name
-from hush.model.node import ItemRecord
+from hush.model.contract import ItemRecord
 from hush.runtime.attempt import Place, Policy, Tally, persist
 from hush.runtime.events import ItemEnded, ItemStarted
 from hush.runtime.failing import cancelled, failed, root_of
@@ -24,7 +23,10 @@ from hush.runtime.scheduler import run_graph
 from hush.runtime.state import Frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from hush.plan.plan import Plan
+    from hush.runtime.instrument import Level
     from hush.runtime.state import Run
 
 __all__ = ("ItemOutcome", "ItemRun")
@@ -82,6 +84,7 @@ class ItemRun:
         outputs: Mapping[str, Any] | None = None
         error: Exception | None = None
         ended = semconv.OUTCOME_CANCELLED
+        run_s = 0.0
         try:
             with run.instrument.observe(self._scope()) as seen:
                 place = Place(run, self.name, path, seen, lineage)
@@ -149,7 +152,7 @@ class ItemRun:
             }
         if self.key is not None:
             facts[semconv.ITEM_KEY] = self.key
-        level = semconv.SPAN_ITERATION if self.iteration else semconv.SPAN_ITEM
+        level: Level = "iteration" if self.iteration else "item"
         return Scope(level, self.name, facts, self.released_by)
 
     def _annotate(self, place: Place, tally: Tally, run_s: float) -> None:
@@ -181,6 +184,4 @@ class ItemRun:
         )
 
     def _ended(self, path: str, outcome: str, run_s: float, error: str | None) -> ItemEnded:
-        return ItemEnded(
-            path, self.owner, self.index, self.key, self.total, outcome, run_s, error
-        )
+        return ItemEnded(path, self.owner, self.index, self.key, self.total, outcome, run_s, error)

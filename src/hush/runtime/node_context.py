@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hush import semconv
-from hush.log import get_logger
-from hush.model.node import BodyOutputs, FanOut, RunIn
-from hush.model.ref import MISSING
 from hush.errors import MissingValueError
+from hush.log import get_logger
+from hush.model.contract import BodyOutputs, FanOut, RunIn
+from hush.model.ref import MISSING
 from hush.runtime.fan_out import run_fan_out
 from hush.runtime.iteration import run_iteration
 from hush.runtime.scheduler import run_graph
 from hush.runtime.state import Frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from hush.plan.plan import NodePlan
     from hush.runtime.attempt import Place
 
@@ -27,7 +28,7 @@ NO_BODY = BodyOutputs()
 
 
 class RuntimeContext:
-    """The :class:`~hush.model.node.NodeContext` of one node's run."""
+    """The :class:`~hush.model.contract.NodeContext` of one node's run."""
 
     __slots__ = ("_waited_s", "depth", "frame", "limited", "node", "place", "previous_round")
 

@@ -17,7 +17,7 @@ import anyio.lowlevel
 
 from hush import semconv
 from hush.errors import Failure, MissingValueError, OutputError, text_of, type_name
-from hush.model.node import Selection
+from hush.model.contract import Selection
 from hush.model.ref import MISSING, Ref, parts
 from hush.runtime.attempt import Place, Policy, Tally, persist
 from hush.runtime.events import NodeEnded, NodeStarted

@@ -7,12 +7,13 @@ decided here. Loops, not recursion: chains of 10,000 nodes are ordinary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hush.plan.plan import Shape
 
 __all__ = ("ReadySet", "Status", "Step")

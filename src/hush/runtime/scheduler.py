@@ -191,8 +191,8 @@ class _GraphRun:
             turns.append((i, Release(None if by is None else self.tokens[by], after)))
         for i in step.unmet:
             after = [self.tokens[p] for p in self.plan.shape.hard[i] if self.tokens[p] is not None]
-            by = after[-1] if after else None
-            turns.append((i, Release(by, after, fault=self._join_error(i))))
+            last = after[-1] if after else None
+            turns.append((i, Release(last, after, fault=self._join_error(i))))
         return turns
 
     def _protect(self, join: int, winner_writes: Any) -> None:

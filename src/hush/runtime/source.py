@@ -66,14 +66,17 @@ class Source:
     def _open(self, name: str, source: Any) -> Iterator[Any] | AsyncIterator[Any]:
         try:
             if hasattr(type(source), "__aiter__"):
-                return aiter(source)  # type: ignore[no-any-return]  # checked above
-            return iter(source)
+                stream: AsyncIterator[Any] = aiter(source)
+                return stream
+            items: Iterator[Any] = iter(source)
         except Exception as error:
             raise MapSourceError(
                 self._path,
                 f"the source of {name!r} is a {type(source).__name__}, which cannot be "
                 f"iterated ({text_of(error)}). Give an iterable or an async iterable",
             ) from error
+        else:
+            return items
 
     async def pull(self) -> tuple[int, dict[str, Any], float] | None:
         """Take the next item.
@@ -107,7 +110,7 @@ class Source:
         values: dict[str, Any] = {}
         for name, iterator in self._iterators.items():
             try:
-                values[name] = next(iterator, EXHAUSTED)  # type: ignore[call-overload]  # sync, see _sync
+                values[name] = next(iterator, EXHAUSTED)  # type: ignore[arg-type]  # all are sync here, see _sync
             except Exception as error:
                 raise self._raised(name, error) from error
         return self._checked(values)

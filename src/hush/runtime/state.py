@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hush.errors import Failure
 from hush.model.ref import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from hush.model.node import NodeContext
+    from hush.errors import Failure
+    from hush.model.contract import NodeContext
     from hush.plan.plan import Plan
     from hush.runtime.events import EventSink
     from hush.runtime.instrument import Instrument

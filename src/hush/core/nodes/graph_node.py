@@ -12,7 +12,7 @@ from hush.plan.mermaid import to_mermaid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hush.model.node import BodyOutputs, NodeContext
+    from hush.model.contract import BodyOutputs, NodeContext
 
 __all__ = ("GraphNode",)
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from hush.core.nodes.flow.condition import Condition
 from hush.errors import ConditionError
+from hush.model.contract import Flaw, Parameters, Selection
 from hush.model.edge import PARENT
-from hush.model.node import Flaw, Node, Parameters, Selection
+from hush.model.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hush.model.node import BodyOutputs, NodeContext
+    from hush.model.contract import BodyOutputs, NodeContext
 
 __all__ = ("Branch", "BranchNode")
 

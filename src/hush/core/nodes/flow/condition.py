@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hush.model.contract import Flaw
 from hush.model.expression import Expression, ExpressionError, compile_expression
-from hush.model.node import Flaw
 from hush.model.ref import Ref
 from hush.model.signature import CallShape, call_shape, is_async
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = ("Condition",)
 

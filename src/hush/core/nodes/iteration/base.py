@@ -8,13 +8,13 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from hush import semconv
+from hush.model.contract import BodyOutputs, FanOut, Flaw, ItemRecord
 from hush.model.each import Each
 from hush.model.graph import Graph
-from hush.model.node import BodyOutputs, FanOut, Flaw, ItemRecord
 from hush.model.retry import Retry
 
 if TYPE_CHECKING:
-    from hush.model.node import NodeContext
+    from hush.model.contract import NodeContext
 
 __all__ = ("Each", "ItemFailure", "ItemsNode")
 
@@ -92,7 +92,7 @@ class Results:
             _place(self._items, item.index, self._failure(item) if outputs is None else outputs)
 
     def _failure(self, item: ItemRecord) -> ItemFailure:
-        failure = ItemFailure.fromkeys(sorted(self._body.names))
+        failure = ItemFailure(dict.fromkeys(sorted(self._body.names)))
         failure.update(error=item.message, error_type=item.error_type, index=item.index)
         return failure
 
@@ -171,7 +171,7 @@ class ItemsNode(Graph):
         name: str | None = None,
         *,
         on_error: str = "raise",
-        max_failures: int | float | None = None,
+        max_failures: float | None = None,
         retry: Retry | None = None,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
@@ -254,9 +254,7 @@ class ItemsNode(Graph):
     def _item_flaws(self) -> Iterator[Flaw]:
         limit = self.max_concurrency
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-            yield Flaw(
-                "bad-policy", f"max_concurrency={limit!r}", "Give a positive integer"
-            )
+            yield Flaw("bad-policy", f"max_concurrency={limit!r}", "Give a positive integer")
         from hush.model.node import is_duration  # noqa: PLC0415  # used here only
 
         for policy, value in (

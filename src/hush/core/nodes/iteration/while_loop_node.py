@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hush import semconv
 from hush.core.nodes.flow.condition import Condition
 from hush.errors import ConditionError, LoopLimitError
+from hush.model.contract import Flaw
 from hush.model.edge import Parent
 from hush.model.graph import Graph
-from hush.model.node import Flaw
 from hush.model.ref import MISSING, evaluate, parts, references_in
 
 if TYPE_CHECKING:
-    from hush.model.node import BodyOutputs, NodeContext
+    from collections.abc import Iterable, Mapping
+
+    from hush.model.contract import BodyOutputs, NodeContext
 
 __all__ = ("WhileLoopNode",)
 
@@ -89,9 +90,7 @@ class WhileLoopNode(Graph):
         if limit is not None and (
             not isinstance(limit, int) or isinstance(limit, bool) or limit < 1
         ):
-            yield Flaw(
-                "bad-policy", f"max_iterations={limit!r}", "Give a positive integer or None"
-            )
+            yield Flaw("bad-policy", f"max_iterations={limit!r}", "Give a positive integer or None")
         if self.on_max_iterations not in {"stop", "raise"}:
             yield Flaw(
                 "bad-policy",

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from hush.errors import OutputError
-from hush.model.node import Flaw, Node, Parameters, RunIn
+from hush.model.contract import Flaw, Parameters, RunIn
+from hush.model.node import Node
 from hush.model.signature import (
     call_shape,
     declared_keys,
@@ -18,7 +19,7 @@ from hush.model.signature import (
 )
 
 if TYPE_CHECKING:
-    from hush.model.node import BodyOutputs, NodeContext
+    from hush.model.contract import BodyOutputs, NodeContext
 
 __all__ = ("CodeNode", "CodeNodeFactory", "code_node")
 
@@ -76,9 +77,7 @@ class CodeNode(Node):
             return
         keys = [return_keys] if isinstance(return_keys, str) else list(return_keys)
         if not keys or not all(isinstance(key, str) and key for key in keys):
-            yield Flaw(
-                "bad-output", f"return_keys={return_keys!r}", "Give a list of output names"
-            )
+            yield Flaw("bad-output", f"return_keys={return_keys!r}", "Give a list of output names")
             return
         self._single = keys[0] if len(keys) == 1 else None
         self._keys = frozenset(keys)
@@ -98,9 +97,7 @@ class CodeNode(Node):
         yield from self._code_flaws
         function = self.code_fn
         if not callable(function):
-            yield Flaw(
-                "bad-function", f"code_fn is {type(function).__name__}", "Give a callable"
-            )
+            yield Flaw("bad-function", f"code_fn is {type(function).__name__}", "Give a callable")
         elif is_generator(function):
             yield Flaw(
                 "bad-function",

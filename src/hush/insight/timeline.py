@@ -1,0 +1,174 @@
+"""Time as columns: where a span's bar lies, where the ticks are, how many were open.
+
+Everything here is arithmetic on instants and cells. This module knows neither colours
+nor trees.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from hush import semconv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hush.insight.glyphs import Glyphs
+    from hush.insight.record import SpanRecord
+
+__all__ = ("NOTHING", "RUN", "WAIT", "Timeline", "in_flight_peak", "waits_of")
+
+NOTHING: Final = 0
+WAIT: Final = 1
+RUN: Final = 2
+
+_TICK_CELLS = 10  # at least so far apart, so that labels have room
+_NICE = (1, 2, 5)
+# (from this many seconds on, seconds of one, unit)
+_AXIS_UNITS = ((7_200.0, 3_600.0, "h"), (300.0, 60.0, "min"), (1.0, 1.0, "s"), (1e-3, 1e-3, "ms"))
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A stretch of time laid over a number of cells."""
+
+    start_ns: int
+    end_ns: int
+    cells: int
+
+    def _half(self, instant_ns: int, *, up: bool) -> int:
+        """Return the half cell at an instant; integers only, for instants are large."""
+        span = max(1, self.end_ns - self.start_ns)
+        scaled = (instant_ns - self.start_ns) * 2 * self.cells
+        half = -(-scaled // span) if up else scaled // span
+        return min(max(half, 0), 2 * self.cells)
+
+    def bar(self, start_ns: int, end_ns: int, waits: Iterable[tuple[int, int]] = ()) -> list[int]:
+        """Lay a span over the cells.
+
+        Args:
+            start_ns: its start.
+            end_ns: its end.
+            waits: stretches in which it waited, before its start or inside it.
+
+        Returns:
+            NOTHING, WAIT or RUN for each half cell. However short the span is, it has
+            at least one half cell that runs.
+        """
+        halves = [NOTHING] * (2 * self.cells)
+        first = min(self._half(start_ns, up=False), 2 * self.cells - 1)
+        last = max(self._half(end_ns, up=True), first + 1)
+        halves[first:last] = [RUN] * (last - first)
+        for wait_from, wait_to in waits:
+            # Rounded inwards within the bar: running is never drawn as waiting.
+            inside = wait_from >= start_ns
+            low = self._half(wait_from, up=inside)
+            high = self._half(min(wait_to, end_ns), up=False) if inside else first
+            for at in range(low, high):
+                halves[at] = WAIT
+        if RUN not in halves:
+            halves[last - 1] = RUN
+        return halves
+
+    def ticks(self, glyphs: Glyphs) -> str:
+        """Return the line of the axis: a tick and its time, again and again."""
+        total_s = (self.end_ns - self.start_ns) / 1e9
+        if total_s <= 0:
+            return f"{glyphs.tick}0"[: self.cells]
+        least_s = total_s * _TICK_CELLS / self.cells
+        power = 10.0 ** math.floor(math.log10(least_s))
+        step_s = next((n * power for n in _NICE if n * power >= least_s), 10 * power)
+        one_s, unit = next(
+            ((one, name) for bound, one, name in _AXIS_UNITS if total_s >= bound), (1e-6, "µs")
+        )
+        decimals = max(0, -math.floor(math.log10(step_s / one_s) + 1e-9))
+        line = [" "] * self.cells
+        for number in range(int(total_s / step_s + 1e-9) + 1):
+            value = number * step_s / one_s
+            text = f"{value:.{decimals}f} {unit.replace('µ', glyphs.micro)}" if number else "0"
+            at = int(number * step_s / total_s * self.cells)
+            if at + 1 + len(text) <= self.cells:
+                line[at : at + 1 + len(text)] = [glyphs.tick, *text]
+            elif at < self.cells:
+                line[at] = glyphs.tick
+        return "".join(line)
+
+    def crowd(self, records: Sequence[SpanRecord], levels: str) -> str:
+        """Draw how many spans were open over time.
+
+        Args:
+            records: the spans.
+            levels: characters from few to many.
+
+        Returns:
+            One character per cell, a space where none was open. The highest stands for
+            the peak of :func:`in_flight_peak`.
+        """
+        peak = in_flight_peak(records)
+        highest = [0] * self.cells
+        width_ns = max(1, self.end_ns - self.start_ns)
+        steps = sorted(_steps(records))
+        count = 0
+        for (instant, change), (until, _) in pairwise([*steps, (self.end_ns, 0)]):
+            count += change
+            if count == 0:
+                continue
+            first = (instant - self.start_ns) * self.cells // width_ns
+            last = -(-(until - self.start_ns) * self.cells // width_ns)
+            for cell in range(max(0, min(first, self.cells - 1)), min(last, self.cells)):
+                highest[cell] = max(highest[cell], count)
+        return "".join(levels[-(-n * len(levels) // peak) - 1] if n else " " for n in highest)
+
+
+def _steps(records: Iterable[SpanRecord]) -> Iterable[tuple[int, int]]:
+    # At one instant ends come before starts: who follows does not overlap.
+    for record in records:
+        if record.end_ns > record.start_ns:
+            yield record.start_ns, 1
+            yield record.end_ns, -1
+
+
+def in_flight_peak(records: Sequence[SpanRecord]) -> int:
+    """Return the largest number of spans open at one time.
+
+    Args:
+        records: the spans. Those that take no time count one each, on their own.
+
+    Returns:
+        The number; 0 without spans.
+    """
+    count = peak = 0
+    for _, change in sorted(_steps(records)):
+        count += change
+        peak = max(peak, count)
+    return max(peak, min(1, len(records)))
+
+
+def waits_of(record: SpanRecord, not_before_ns: int) -> list[tuple[int, int]]:
+    """Return when a span waited, as far as it says so.
+
+    An item's waits for a slot and for the source come before its start, a limiter's at
+    its start, and the pause before another attempt follows the event that announced it.
+
+    Args:
+        record: the span.
+        not_before_ns: start of what contains it; no wait is taken to begin earlier.
+
+    Returns:
+        Stretches from and to, in nanoseconds since the epoch.
+    """
+    waits: list[tuple[int, int]] = []
+    lead_s = record.seconds(semconv.WAIT_SLOT_S) + record.seconds(semconv.WAIT_SOURCE_S)
+    if lead_s:
+        waits.append((max(not_before_ns, record.start_ns - round(lead_s * 1e9)), record.start_ns))
+    limiter_s = record.seconds(semconv.WAIT_LIMITER_S)
+    if limiter_s:
+        waits.append((record.start_ns, record.start_ns + round(limiter_s * 1e9)))
+    for event in record.events:
+        pause_s = event.attributes.get(semconv.BACKOFF_S)
+        if event.name == semconv.EVENT_RETRY and isinstance(pause_s, int | float):
+            waits.append((event.time_ns, event.time_ns + round(pause_s * 1e9)))
+    return waits

@@ -1,0 +1,287 @@
+"""A trace as a waterfall in the terminal: who ran when, who waited, who failed.
+
+The only module of this package that needs the library ``rich`` (``pip install
+'hush-runtime[cli]'``). It draws what :mod:`hush.insight.rows` has chosen.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from typing import IO, TYPE_CHECKING, Literal
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, Group
+from rich.text import Text
+
+from hush import semconv
+from hush.insight.glyphs import choose_glyphs
+from hush.insight.rows import Fold, Line, Row, choose_lines, last_path
+from hush.insight.summary import summarise
+from hush.insight.timeline import NOTHING, RUN, Timeline, in_flight_peak, waits_of
+from hush.insight.wording import clean, fold_text, format_duration, item_key, span_label
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hush.insight.tree import TraceTree
+
+__all__ = ("print_waterfall", "render_waterfall")
+
+_MAX_LINES = 190  # with heading and axis not more than 200
+_DURATION_CELLS = 8
+_GAPS = 2  # between names, durations and bars
+_MIN_BAR_SHARE = 0.3  # of the width: 24 cells of 80
+_INDENT_SHARE = 0.5  # of the names' column, at most
+_STEP_CELLS = 2  # of indentation
+_PATH_NAMES = 5  # of the path of who ended last
+
+_FAINT = "bright_black"
+_STYLES = {
+    semconv.OUTCOME_OK: "green",
+    semconv.OUTCOME_HANDLED: "yellow",
+    semconv.OUTCOME_ERROR: "bold red",
+    semconv.OUTCOME_TIMEOUT: "bold red",
+    semconv.OUTCOME_CANCELLED: _FAINT,
+}
+_FOREIGN_STYLE = "cyan"
+_PASSED_ON_STYLE = "dim red"  # of a span that failed because one inside it did
+
+
+def render_waterfall(
+    tree: TraceTree,
+    *,
+    width: int | None = None,
+    max_items: int = 12,
+    console: Console | None = None,
+) -> Group:
+    """Draw a trace as names, durations and bars on a common axis of time.
+
+    Args:
+        tree: of any size, also empty; of a large one the most telling part is drawn.
+        width: of the picture, in cells; None takes the console's.
+        max_items: at most so many items are shown of each map, and iterations of each
+            loop: those that failed, the last one, the slowest. One line sums up the rest.
+        console: where it will be printed, for the width and the characters that can be
+            written there; None takes standard output.
+
+    Returns:
+        One ``Text`` for each line, none wider than the width; at most about 200.
+    """
+    place = console or Console()
+    drawing = _Drawing(tree, max(1, width or place.width), max_items, place.encoding)
+    return Group(*drawing.draw())
+
+
+def print_waterfall(
+    tree: TraceTree,
+    *,
+    file: IO[str] | None = None,
+    width: int | None = None,
+    max_items: int = 12,
+) -> None:
+    """Print a trace as names, durations and bars on a common axis of time.
+
+    Colours are for terminals only, and not where ``NO_COLOR`` is set (https://no-color.org).
+    Where the output's encoding lacks the fine characters, ASCII is used.
+
+    Args:
+        tree: of any size, also empty; of a large one the most telling part is drawn.
+        file: where to; None is standard output.
+        width: in cells; None is the terminal's, or 80 where there is none.
+        max_items: see :func:`render_waterfall`.
+    """
+    # rich by itself would keep bold and dim under NO_COLOR, which are escape sequences too.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    console = Console(
+        file=file, width=width, color_system=colours, highlight=False, markup=False, emoji=False
+    )
+    console.print(render_waterfall(tree, width=width, max_items=max_items, console=console))
+
+
+class _Drawing:
+    """One picture: its columns, and the trace on them."""
+
+    def __init__(self, tree: TraceTree, width: int, max_items: int, encoding: str) -> None:
+        self._tree = tree
+        self._width = width
+        self._glyphs = choose_glyphs(encoding)
+        self._encoding = _known(encoding)
+        self._lines = choose_lines(tree, max_items=max_items, max_lines=_MAX_LINES)
+        most = width - _DURATION_CELLS - _GAPS - round(width * _MIN_BAR_SHARE)
+        self._most_levels = max(1, int(most * _INDENT_SHARE) // _STEP_CELLS)
+        self._names = [self._name(line) for line in self._lines]
+        widest = max((name.cell_len for name in self._names), default=0)
+        self._name_cells = max(1, min(most, widest))
+        bar_cells = max(1, width - self._name_cells - _DURATION_CELLS - _GAPS)
+        self._time = Timeline(tree.start_ns, tree.end_ns, bar_cells)
+
+    def draw(self) -> list[Text]:
+        """Return all lines."""
+        lines = self._heading()
+        if self._lines:
+            lines.append(Text(" " * self._bar_at + self._time.ticks(self._glyphs), _FAINT))
+        for line, name in zip(self._lines, self._names, strict=True):
+            if isinstance(line.content, Fold):
+                lines.append(self._fold(line, line.content))
+                continue
+            lines.append(self._row(line.content, name))
+            if line.content.error:
+                lines.append(self._error(line, line.content))
+        for text in lines:
+            text.no_wrap, text.overflow = True, "crop"
+            text.rstrip()
+            text.truncate(self._width)  # where not even the columns' least has room
+        return lines
+
+    @property
+    def _bar_at(self) -> int:
+        return self._name_cells + _DURATION_CELLS + _GAPS
+
+    def _cut(self, text: str, cells: int) -> str:
+        if cell_len(text) <= cells:
+            return text
+        if cells <= 0:
+            return ""
+        return set_cell_size(text, cells - 1).rstrip() + self._glyphs.ellipsis
+
+    def _clean(self, text: object) -> str:
+        return clean(text, self._encoding)
+
+    # --- above the axis ------------------------------------------------------------------
+
+    def _heading(self) -> list[Text]:
+        if not self._lines:
+            return [Text(self._cut("no spans", self._width))]
+        summary = summarise(self._tree)
+        parts = [
+            (f"trace {self._clean(self._tree.trace_id)}", "bold"),
+            (f"{format_duration(summary.duration_s, self._glyphs)}, {summary}", ""),
+        ]
+        path = last_path(self._tree)[1:]
+        if path:
+            names = [span_label(n.record, self._glyphs, short=n.depth > 0) for n in path]
+            if len(names) > _PATH_NAMES:
+                names[_PATH_NAMES - 2 : -1] = [self._glyphs.ellipsis]
+            parts.append((self._clean(f"ended last: {' > '.join(names)}"), ""))
+        lines: list[Text] = []
+        for said, style in parts:
+            if lines and lines[-1].cell_len + 2 + cell_len(said) <= self._width:
+                lines[-1].append("  ").append(said, style)
+            else:
+                lines.append(Text(self._cut(said, self._width), style))
+        return lines
+
+    # --- one line ----------------------------------------------------------------------------
+
+    def _stems(self, stems: Sequence[bool], *, joint: bool) -> str:
+        """Return the lines of the tree in front of a name, or of what stands below it."""
+        glyphs = self._glyphs
+        parts = [f"{glyphs.trunk} " if follows else "  " for follows in stems]
+        if joint and stems:
+            parts[-1] = (glyphs.branch if stems[-1] else glyphs.last) + glyphs.stroke
+        if len(parts) > self._most_levels:
+            parts = [f"{glyphs.ellipsis} ", *parts[len(parts) - self._most_levels + 1 :]]
+        return "".join(parts)
+
+    def _style(self, row: Row) -> str:
+        record = row.node.record
+        if record.outcome is None:
+            return _FOREIGN_STYLE
+        if record.is_red and not row.origin:
+            return _PASSED_ON_STYLE
+        return _STYLES.get(record.outcome, "")
+
+    def _name(self, line: Line) -> Text:
+        text = Text(self._stems(line.stems, joint=True), _FAINT)
+        row = line.content
+        if isinstance(row, Fold):
+            return text
+        record, glyphs, style = row.node.record, self._glyphs, self._style(row)
+        mark = glyphs.foreign
+        if record.outcome is not None:
+            mark = glyphs.marks.get(record.outcome, glyphs.foreign)
+        quiet = record.outcome in {None, semconv.OUTCOME_OK}
+        text.append(f"{mark} ", style)
+        label = self._clean(span_label(record, glyphs, short=row.node.parent is not None))
+        text.append(label, "" if quiet else style)
+        tries = [node.record.attributes.get(semconv.ATTEMPTS) for node in row.merged]
+        for count in tries:
+            if isinstance(count, int) and count > 1:
+                text.append(f" {glyphs.times}{count}", "" if quiet else style)
+        for said in self._asides(row):
+            text.append(f" {said}", _FAINT)
+        return text
+
+    def _asides(self, row: Row) -> list[str]:
+        record = row.node.record
+        cause = record.attributes.get(semconv.CANCEL_CAUSE)
+        asides = []
+        if row.hidden:
+            asides.append(f"{self._glyphs.hidden}{row.hidden}")
+        if key := item_key(record):
+            asides.append(self._clean(key))
+        if record.outcome == semconv.OUTCOME_CANCELLED and cause:
+            asides.append(f"{self._glyphs.cause} {self._clean(cause)}")
+        if record.prefix == semconv.SPAN_MAP and not row.hidden:
+            items = [child.record for child in row.node.children if child.record.index is not None]
+            asides.append(f"{len(items)} items, peak {in_flight_peak(items)}")
+        return asides
+
+    def _row(self, row: Row, name: Text) -> Text:
+        text = name.copy()
+        if text.cell_len > self._name_cells:
+            plain = self._cut(text.plain, self._name_cells)
+            text.right_crop(len(text.plain) - len(plain) + 1)
+            text.append(plain[len(text.plain) :], _FAINT)
+        text.append(" " * (self._name_cells - text.cell_len + 1))
+        duration = format_duration(row.node.duration_s, self._glyphs)
+        style = self._style(row)
+        quiet = row.node.record.outcome in {None, semconv.OUTCOME_OK}
+        text.append(f"{duration:>{_DURATION_CELLS}} ", "" if quiet else style)
+        text.append_text(self._bar(row, style))
+        return text
+
+    def _bar(self, row: Row, style: str) -> Text:
+        record, glyphs, parent = row.node.record, self._glyphs, row.node.parent
+        not_before_ns = record.start_ns if parent is None else parent.record.start_ns
+        waits = waits_of(record, not_before_ns)
+        for node in row.merged:
+            waits += waits_of(node.record, record.start_ns)
+        halves = self._time.bar(record.start_ns, record.end_ns, waits)
+        bar = Text()
+        for left, right in zip(halves[::2], halves[1::2], strict=True):
+            if RUN in {left, right}:
+                half = glyphs.run_left if left == RUN else glyphs.run_right
+                bar.append(glyphs.run if left == right else half, style)
+            elif left == right == NOTHING:
+                bar.append(" ")
+            else:
+                bar.append(glyphs.wait, _FAINT)
+        return bar
+
+    def _error(self, line: Line, row: Row) -> Text:
+        text = self._stems(line.stems, joint=False)
+        if row.children or row.folds:
+            text += f"{self._glyphs.trunk} "
+        said = self._clean(row.error)
+        room = self._width - cell_len(text) - 2
+        return Text(text, _FAINT).append(
+            f"{self._glyphs.because} {self._cut(said, room)}", self._style(row)
+        )
+
+    def _fold(self, line: Line, fold: Fold) -> Text:
+        stems = self._stems(line.stems, joint=True)
+        room = self._bar_at - 1 - cell_len(stems)
+        said = self._cut(fold_text(fold.nodes, self._glyphs, room), room)
+        text = Text(stems + said, _FAINT)
+        text.append(" " * (self._bar_at - text.cell_len))
+        crowd = self._time.crowd([node.record for node in fold.everyone], self._glyphs.levels)
+        return text.append(crowd, _FAINT)
+
+
+def _known(encoding: str) -> str:
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError:
+        return "ascii"
