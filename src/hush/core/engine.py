@@ -124,13 +124,22 @@ class Hush:
         Raises:
             InputError: the inputs do not fit the graph; nothing was started.
             RunError: a node failed.
+            KeyboardInterrupt: Ctrl-C, bare on both loops; likewise SystemExit.
             RuntimeError: an event loop is already running in this thread.
         """
 
         async def main() -> RunResult:
             return await self.run(inputs, **options)
 
-        return anyio.run(main, backend=backend)
+        try:
+            return anyio.run(main, backend=backend)
+        except BaseExceptionGroup as group:
+            interrupt = _only_interrupt(group)
+            if interrupt is None:
+                raise
+            # trio wraps what Ctrl-C raises in a group for each scope that it passes; a script's
+            # "except KeyboardInterrupt" has to see it all the same.
+            raise interrupt from None
 
     def stream(
         self,
@@ -328,3 +337,14 @@ class Hush:
     def __repr__(self) -> str:
         """Return the graph's name and size."""
         return f"<Hush {self.plan.name}: {self.plan.size} nodes>"
+
+
+def _only_interrupt(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """Return the interrupt that a group consists of; None where it holds anything else."""
+    found: BaseException | None = None
+    for error in group.exceptions:
+        inner = _only_interrupt(error) if isinstance(error, BaseExceptionGroup) else error
+        if not isinstance(inner, (KeyboardInterrupt, SystemExit)):
+            return None
+        found = found or inner
+    return found

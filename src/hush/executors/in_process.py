@@ -95,7 +95,10 @@ class InProcess:
                 result = await _Leavable(function).call(on_abandon)
         finally:
             limiter.release_on_behalf_of(borrower)
-        return result.value(), waited_s
+        value = result.value()
+        # What came while the thread could not be stopped comes out now; the value is discarded.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        return value, waited_s
 
     async def in_process(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
     from hush.insight.tree import TraceTree, TreeNode
 
-__all__ = ("Fold", "Line", "Row", "choose_lines", "last_path")
+__all__ = ("Fold", "Line", "Row", "choose_lines")
 
 _MAX_SIBLINGS = 40  # a graph of so many nodes is still read node by node
 _OPENED = 3  # so many troubled and so many slow items show what is inside them
 _SAME_SHARE = 50  # bars that differ by less than this part of the trace look the same
-_ENDED_SHARE = 20  # what ended a larger part of the trace before its container was not last
 _TROUBLE = {
     semconv.OUTCOME_ERROR: 0,
     semconv.OUTCOME_TIMEOUT: 0,
@@ -55,6 +54,8 @@ class Row:
     """How many spans are below it without being shown or summed up."""
     error: str = ""
     """What went wrong, not yet made safe; empty where that stands further below."""
+    last: bool = False
+    """Whether it ended last of the items of its map."""
     origin: bool = False
     """Whether what went wrong here did not come from a row below."""
 
@@ -97,28 +98,6 @@ def choose_lines(tree: TraceTree, *, max_items: int, max_lines: int) -> list[Lin
     top = _Chooser(tree, max_items, max_lines).choose()
     _place_errors(top)
     return list(_flatten(top))
-
-
-def last_path(tree: TraceTree) -> list[TreeNode]:
-    """Return who ended last, from a root down.
-
-    Args:
-        tree: of any size, also empty.
-
-    Returns:
-        A root, in it the span that ended last, and so on, as long as each ended about
-        when the one around it did.
-    """
-    slack_ns = (tree.end_ns - tree.start_ns) // _ENDED_SHARE
-    path: list[TreeNode] = []
-    inside: Sequence[TreeNode] = tree.roots
-    while inside:
-        last = max(inside, key=_end_ns)
-        if path and _end_ns(path[-1]) - _end_ns(last) > slack_ns:
-            break
-        path.append(last)
-        inside = last.children
-    return path
 
 
 class _Chooser:
@@ -169,7 +148,12 @@ class _Chooser:
                 opened = self._to_open(shown)
             else:
                 opened = {node.record.span_id for node in shown}
-            row.children += [self._row(node, node.record.span_id in opened) for node in shown]
+            rows = [self._row(node, node.record.span_id in opened) for node in shown]
+            if len(group) > 1:
+                last = max(group, key=_end_ns)
+                for child in rows:
+                    child.last = child.node is last and last.record.prefix == semconv.SPAN_ITEM
+            row.children += rows
             self._left -= sum(map(_cost, shown))
             if len(shown) < len(group):
                 ids = {node.record.span_id for node in shown}

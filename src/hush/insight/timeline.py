@@ -25,7 +25,7 @@ NOTHING: Final = 0
 WAIT: Final = 1
 RUN: Final = 2
 
-_TICK_CELLS = 10  # at least so far apart, so that labels have room
+_TICK_CELLS = 7  # at least so far apart, so that labels have room
 _NICE = (1, 2, 5)
 # (from this many seconds on, seconds of one, unit)
 _AXIS_UNITS = ((7_200.0, 3_600.0, "h"), (300.0, 60.0, "min"), (1.0, 1.0, "s"), (1e-3, 1e-3, "ms"))
@@ -78,20 +78,27 @@ class Timeline:
         total_s = (self.end_ns - self.start_ns) / 1e9
         if total_s <= 0:
             return f"{glyphs.tick}0"[: self.cells]
-        least_s = total_s * _TICK_CELLS / self.cells
-        power = 10.0 ** math.floor(math.log10(least_s))
-        step_s = next((n * power for n in _NICE if n * power >= least_s), 10 * power)
         one_s, unit = next(
             ((one, name) for bound, one, name in _AXIS_UNITS if total_s >= bound), (1e-6, "µs")
         )
-        decimals = max(0, -math.floor(math.log10(step_s / one_s) + 1e-9))
+        # In the unit, not in seconds: a tick at 1000 s is no round number of minutes.
+        total = total_s / one_s
+        least = total * _TICK_CELLS / self.cells
+        power = 10.0 ** math.floor(math.log10(least))
+        step = next((n * power for n in _NICE if n * power >= least), 10 * power)
+        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         line = [" "] * self.cells
-        for number in range(int(total_s / step_s + 1e-9) + 1):
-            value = number * step_s / one_s
-            text = f"{value:.{decimals}f} {unit.replace('µ', glyphs.micro)}" if number else "0"
-            at = int(number * step_s / total_s * self.cells)
-            if at + 1 + len(text) <= self.cells:
-                line[at : at + 1 + len(text)] = [glyphs.tick, *text]
+        free = 0  # where the label before ends; a long one hides the next tick
+        for number in range(int(total / step + 1e-9) + 1):
+            text = (
+                f"{number * step:.{decimals}f} {unit.replace('µ', glyphs.micro)}" if number else "0"
+            )
+            at = int(number * step / total * self.cells)
+            if at < free:
+                continue
+            free = at + 1 + len(text)
+            if free <= self.cells:
+                line[at:free] = [glyphs.tick, *text]
             elif at < self.cells:
                 line[at] = glyphs.tick
         return "".join(line)

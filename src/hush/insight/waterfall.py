@@ -16,7 +16,7 @@ from rich.text import Text
 
 from hush import semconv
 from hush.insight.glyphs import choose_glyphs
-from hush.insight.rows import Fold, Line, Row, choose_lines, last_path
+from hush.insight.rows import Fold, Line, Row, choose_lines
 from hush.insight.summary import summarise
 from hush.insight.timeline import NOTHING, RUN, Timeline, in_flight_peak, waits_of
 from hush.insight.wording import clean, fold_text, format_duration, item_key, span_label
@@ -34,9 +34,11 @@ _GAPS = 2  # between names, durations and bars
 _MIN_BAR_SHARE = 0.3  # of the width: 24 cells of 80
 _INDENT_SHARE = 0.5  # of the names' column, at most
 _STEP_CELLS = 2  # of indentation
-_PATH_NAMES = 5  # of the path of who ended last
+_ASIDE_SHARE = 0.4  # of the width: keys and the like make the names' column no wider
+_CAUSE_CELLS = 24  # of the path of what caused a cancellation, at most
+_LEAST_ASIDE = 6  # cells; less of a key tells nothing
 
-_FAINT = "bright_black"
+_FAINT = "dim"  # not bright black, which some colour schemes make invisible
 _STYLES = {
     semconv.OUTCOME_OK: "green",
     semconv.OUTCOME_HANDLED: "yellow",
@@ -111,8 +113,14 @@ class _Drawing:
         most = width - _DURATION_CELLS - _GAPS - round(width * _MIN_BAR_SHARE)
         self._most_levels = max(1, int(most * _INDENT_SHARE) // _STEP_CELLS)
         self._names = [self._name(line) for line in self._lines]
-        widest = max((name.cell_len for name in self._names), default=0)
-        self._name_cells = max(1, min(most, widest))
+        self._asides = [self._aside(line.content) for line in self._lines]
+        pairs = list(zip(self._names, self._asides, strict=True))
+        needed = max((name.cell_len for name, _ in pairs), default=0)
+        full = (
+            name.cell_len + sum(1 + cell_len(said) for said in asides) for name, asides in pairs
+        )
+        wanted = min(max(full, default=0), int(width * _ASIDE_SHARE))
+        self._name_cells = max(1, min(most, max(needed, wanted)))
         bar_cells = max(1, width - self._name_cells - _DURATION_CELLS - _GAPS)
         self._time = Timeline(tree.start_ns, tree.end_ns, bar_cells)
 
@@ -121,17 +129,17 @@ class _Drawing:
         lines = self._heading()
         if self._lines:
             lines.append(Text(" " * self._bar_at + self._time.ticks(self._glyphs), _FAINT))
-        for line, name in zip(self._lines, self._names, strict=True):
+        for line, name, asides in zip(self._lines, self._names, self._asides, strict=True):
             if isinstance(line.content, Fold):
                 lines.append(self._fold(line, line.content))
                 continue
-            lines.append(self._row(line.content, name))
+            lines.append(self._row(line.content, name, asides))
             if line.content.error:
                 lines.append(self._error(line, line.content))
         for text in lines:
             text.no_wrap, text.overflow = True, "crop"
-            text.rstrip()
             text.truncate(self._width)  # where not even the columns' least has room
+            text.rstrip()
         return lines
 
     @property
@@ -145,34 +153,28 @@ class _Drawing:
             return ""
         return set_cell_size(text, cells - 1).rstrip() + self._glyphs.ellipsis
 
+    def _cut_middle(self, text: str, cells: int) -> str:
+        """Cut where keys, paths and addresses differ least."""
+        if cell_len(text) <= cells:
+            return text
+        tail = next(at for at in range(len(text)) if cell_len(text[at:]) <= cells // 2)
+        return self._cut(text, cells - cell_len(text[tail:])) + text[tail:]
+
     def _clean(self, text: object) -> str:
         return clean(text, self._encoding)
-
-    # --- above the axis ------------------------------------------------------------------
 
     def _heading(self) -> list[Text]:
         if not self._lines:
             return [Text(self._cut("no spans", self._width))]
         summary = summarise(self._tree)
-        parts = [
-            (f"trace {self._clean(self._tree.trace_id)}", "bold"),
-            (f"{format_duration(summary.duration_s, self._glyphs)}, {summary}", ""),
-        ]
-        path = last_path(self._tree)[1:]
-        if path:
-            names = [span_label(n.record, self._glyphs, short=n.depth > 0) for n in path]
-            if len(names) > _PATH_NAMES:
-                names[_PATH_NAMES - 2 : -1] = [self._glyphs.ellipsis]
-            parts.append((self._clean(f"ended last: {' > '.join(names)}"), ""))
-        lines: list[Text] = []
-        for said, style in parts:
-            if lines and lines[-1].cell_len + 2 + cell_len(said) <= self._width:
-                lines[-1].append("  ").append(said, style)
-            else:
-                lines.append(Text(self._cut(said, self._width), style))
+        trace = self._cut(f"trace {self._clean(self._tree.trace_id)}", self._width)
+        lines = [Text().append(trace, "bold")]
+        said = f"{format_duration(summary.duration_s, self._glyphs)}, {summary}"
+        if cell_len(trace) + 2 + len(said) <= self._width:
+            lines[0].append(f"  {said}")
+        else:
+            lines.append(Text(self._cut(said, self._width)))
         return lines
-
-    # --- one line ----------------------------------------------------------------------------
 
     def _stems(self, stems: Sequence[bool], *, joint: bool) -> str:
         """Return the lines of the tree in front of a name, or of what stands below it."""
@@ -193,7 +195,7 @@ class _Drawing:
         return _STYLES.get(record.outcome, "")
 
     def _name(self, line: Line) -> Text:
-        text = Text(self._stems(line.stems, joint=True), _FAINT)
+        text = Text().append(self._stems(line.stems, joint=True), _FAINT)
         row = line.content
         if isinstance(row, Fold):
             return text
@@ -205,35 +207,44 @@ class _Drawing:
         text.append(f"{mark} ", style)
         label = self._clean(span_label(record, glyphs, short=row.node.parent is not None))
         text.append(label, "" if quiet else style)
-        tries = [node.record.attributes.get(semconv.ATTEMPTS) for node in row.merged]
-        for count in tries:
+        for node in row.merged:
+            count = node.record.attributes.get(semconv.ATTEMPTS)
             if isinstance(count, int) and count > 1:
                 text.append(f" {glyphs.times}{count}", "" if quiet else style)
-        for said in self._asides(row):
-            text.append(f" {said}", _FAINT)
+        cause = record.attributes.get(semconv.CANCEL_CAUSE)
+        if record.outcome == semconv.OUTCOME_CANCELLED and cause:
+            path = self._cut_middle(self._clean(cause), _CAUSE_CELLS)
+            text.append(f" {glyphs.cause} {path}", _FAINT)
         return text
 
-    def _asides(self, row: Row) -> list[str]:
+    def _aside(self, row: Row | Fold) -> list[str]:
+        """Return what stands behind a name where there is room."""
+        if isinstance(row, Fold):
+            return [fold_text(row.nodes, self._glyphs)]
         record = row.node.record
-        cause = record.attributes.get(semconv.CANCEL_CAUSE)
         asides = []
         if row.hidden:
             asides.append(f"{self._glyphs.hidden}{row.hidden}")
-        if key := item_key(record):
-            asides.append(self._clean(key))
-        if record.outcome == semconv.OUTCOME_CANCELLED and cause:
-            asides.append(f"{self._glyphs.cause} {self._clean(cause)}")
+        if row.last:
+            asides.append("last")
         if record.prefix == semconv.SPAN_MAP and not row.hidden:
             items = [child.record for child in row.node.children if child.record.index is not None]
-            asides.append(f"{len(items)} items, peak {in_flight_peak(items)}")
+            noun = "item" if len(items) == 1 else "items"
+            asides.append(f"{len(items)} {noun}, peak {in_flight_peak(items)}")
+        if key := item_key(record):
+            asides.append(self._clean(key))
         return asides
 
-    def _row(self, row: Row, name: Text) -> Text:
+    def _row(self, row: Row, name: Text, asides: Sequence[str]) -> Text:
         text = name.copy()
         if text.cell_len > self._name_cells:
             plain = self._cut(text.plain, self._name_cells)
             text.right_crop(len(text.plain) - len(plain) + 1)
             text.append(plain[len(text.plain) :], _FAINT)
+        for said in asides:
+            room = self._name_cells - text.cell_len - 1
+            if room >= min(_LEAST_ASIDE, cell_len(said)):
+                text.append(f" {self._cut_middle(said, room)}", _FAINT)
         text.append(" " * (self._name_cells - text.cell_len + 1))
         duration = format_duration(row.node.duration_s, self._glyphs)
         style = self._style(row)
@@ -266,16 +277,17 @@ class _Drawing:
             text += f"{self._glyphs.trunk} "
         said = self._clean(row.error)
         room = self._width - cell_len(text) - 2
-        return Text(text, _FAINT).append(
-            f"{self._glyphs.because} {self._cut(said, room)}", self._style(row)
+        return (
+            Text()
+            .append(text, _FAINT)
+            .append(f"{self._glyphs.because} {self._cut(said, room)}", self._style(row))
         )
 
     def _fold(self, line: Line, fold: Fold) -> Text:
         stems = self._stems(line.stems, joint=True)
         room = self._bar_at - 1 - cell_len(stems)
         said = self._cut(fold_text(fold.nodes, self._glyphs, room), room)
-        text = Text(stems + said, _FAINT)
-        text.append(" " * (self._bar_at - text.cell_len))
+        text = Text(f"{stems}{said}".ljust(self._bar_at), _FAINT)
         crowd = self._time.crowd([node.record for node in fold.everyone], self._glyphs.levels)
         return text.append(crowd, _FAINT)
 

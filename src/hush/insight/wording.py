@@ -87,7 +87,7 @@ def format_duration(seconds: float, glyphs: Glyphs = FINE) -> str:
         return f"{whole // _MINUTE_S}m{whole % _MINUTE_S:02d}s"
     minutes = round(seconds / _MINUTE_S)
     hours = minutes // 60
-    return f"{hours}h{minutes % 60:02d}m" if hours < 100 else f"{hours:.3g}h"  # noqa: PLR2004  # eight cells
+    return f"{hours}h{minutes % 60:02d}m" if hours < 100 else f"{hours}h"  # noqa: PLR2004  # eight cells
 
 
 def span_label(record: SpanRecord, glyphs: Glyphs, *, short: bool = False) -> str:

@@ -208,7 +208,8 @@ class _GraphRun:
     def _join_error(self, i: int) -> JoinError:
         shape = self.plan.shape
         predecessors = shape.hard[i]
-        won = sum(self.ready.status[p] is Status.OK for p in predecessors)
+        hopeful = {Status.OK, Status.RUNNING, Status.WAITING}
+        left = sum(self.ready.status[p] in hopeful for p in predecessors)
         failures = [
             failure
             for p, joins in shape.lanes.items()
@@ -218,7 +219,7 @@ class _GraphRun:
         failed = ", ".join(f.path.rpartition(".")[2] for f in failures)
         return JoinError(
             self._path(i),
-            f"needs {shape.quorum[i]} of {len(predecessors)} predecessors, but only {won} can "
+            f"needs {shape.quorum[i]} of {len(predecessors)} predecessors, but only {left} can "
             f"still succeed; failed: {failed}. Lower k, or mend what failed",
             failures,
         )

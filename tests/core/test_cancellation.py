@@ -1,0 +1,290 @@
+"""Cancellation and interrupts: at every checkpoint, they come out and nothing is left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import anyio
+import pytest
+
+from hush.core import (
+    END,
+    PARENT,
+    START,
+    CodeNode,
+    Each,
+    First,
+    ForLoopNode,
+    GraphNode,
+    Hush,
+    MapNode,
+    Retry,
+    RunError,
+    WhileLoopNode,
+)
+from hush.testing import capture_spans
+
+
+def everything():
+    """A graph that passes through every part of the scheduler."""
+
+    async def short(x=0):
+        await anyio.sleep(0)
+        await anyio.sleep(0)
+        return {"v": x}
+
+    async def long():
+        await anyio.sleep(0.001)
+        return {"v": 1}
+
+    tries = iter(range(10_000))
+
+    async def flaky():
+        await anyio.sleep(0)
+        if next(tries) % 2 == 0:
+            raise ValueError("flaky")
+        return {"v": 1}
+
+    async def items():
+        for i in range(3):
+            await anyio.sleep(0)
+            yield i
+
+    with GraphNode(name="g") as graph:
+        a = CodeNode(name="a", code_fn=lambda: {"src": items()})
+        with MapNode(name="m", inputs={"x": Each(a["src"])}, max_concurrency=2) as m:
+            START >> CodeNode(name="w", code_fn=short, inputs={"x": PARENT}) >> END
+        with GraphNode(name="inner") as inner:
+            START >> [CodeNode(name=f"i{i}", code_fn=short) for i in range(2)] >> END
+        with WhileLoopNode(name="loop", condition="n < 2", inputs={"n": 0}) as loop:
+            (
+                START
+                >> CodeNode(
+                    name="n",
+                    code_fn=lambda n: {"n": n + 1},
+                    inputs={"n": PARENT},
+                    outputs={"n": PARENT},
+                )
+                >> END
+            )
+        with ForLoopNode(name="each", inputs={"x": Each([1, 2])}) as each:
+            START >> CodeNode(name="e", code_fn=short, inputs={"x": PARENT}) >> END
+        retried = CodeNode(name="retried", code_fn=flaky, retry=Retry(3, initial_s=0.001))
+        timed = CodeNode(name="timed", code_fn=short, timeout_s=60, deadline_s=60)
+        thread = CodeNode(name="thread", code_fn=lambda: {}, run_in="thread")
+        r1 = CodeNode(name="r1", code_fn=short)
+        r2 = CodeNode(name="r2", code_fn=long)
+        won = CodeNode(name="won", code_fn=lambda: {}, join=First())
+        START >> a >> m >> [inner, loop, each, retried, timed, thread]
+        START >> [r1, r2] >> won
+        [inner, loop, each, retried, timed, thread, won] >> END
+    return graph
+
+
+async def test_cancellation_at_every_checkpoint():
+    """Cancel after 0, 1, 2, ... steps of the loop until the run gets through."""
+    engine = Hush(everything())
+    # Warm up: worker threads and lazily imported modules.
+    await engine.run()
+    steps = 0
+    finished = cancelled = 0
+    before = threading.active_count()
+    while finished < 3:
+        with capture_spans() as captured:
+            result = None
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+
+                    async def canceller(after=steps):
+                        for _ in range(after):
+                            await anyio.sleep(0)
+                        scope.cancel()  # noqa: B023  # of this round
+
+                    group.start_soon(canceller)
+                    result = await engine.run()
+                    group.cancel_scope.cancel()
+        assert captured.open_spans == ()
+        if captured.spans:
+            captured.tree.assert_sound()
+        if result is None:
+            cancelled += 1
+            if captured.spans:
+                root = captured.tree.root.record
+                assert root.outcome == "cancelled"
+                assert root.attributes["hush.cancel.reason"] == "external"
+                assert not any(
+                    n.record.is_red and n.name not in {"attempt retried"} for n in captured.tree
+                )
+        else:
+            finished += 1
+            assert captured.tree.root.record.outcome == "ok"
+        steps += 1 if steps < 60 else 7
+        assert steps < 20_000
+    assert cancelled > 10
+    assert threading.active_count() <= before + 2
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, BaseException])
+@pytest.mark.parametrize("where", ["loop", "thread", "map", "alone"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_base_exceptions_come_out(kind, where, backend):
+    # In a loop of its own: asyncio lets a KeyboardInterrupt fly through the whole loop.
+    def interrupt():
+        raise kind("stop")
+
+    async def on_loop():
+        raise kind("stop")
+
+    with GraphNode(name="g") as graph:
+        if where == "map":
+            with MapNode(name="m", inputs={"x": Each([1, 2, 3])}, on_error="collect") as node:
+                START >> CodeNode(name="w", code_fn=on_loop) >> END
+        else:
+            node = CodeNode(
+                name="n",
+                code_fn=interrupt if where == "thread" else on_loop,
+                on_error="capture",
+                retry=Retry(3),
+            )
+        START >> node >> END
+        if where != "alone":
+            START >> CodeNode(name="sibling", code_fn=anyio.sleep, inputs={"delay": 30}) >> END
+    with capture_spans() as captured:
+        began = time.perf_counter()
+        with pytest.raises(BaseException) as caught:
+            Hush(graph).run_sync(backend=backend)
+        assert time.perf_counter() - began < 10
+    assert holds(caught.value, kind)
+    assert not isinstance(caught.value, RunError)
+    assert captured.open_spans == ()
+    captured.tree.assert_sound()
+
+
+def holds(error, kind):
+    if isinstance(error, BaseExceptionGroup):
+        return any(holds(one, kind) for one in error.exceptions)
+    return isinstance(error, kind)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_ctrl_c_ends_a_run(backend):
+    program = textwrap.dedent(
+        f"""
+        import anyio
+        from hush.core import *
+
+        async def sleeps():
+            print("started", flush=True)
+            await anyio.sleep(60)
+
+        with GraphNode(name="g") as graph:
+            START >> [CodeNode(name=f"n{{i}}", code_fn=sleeps) for i in range(3)] >> END
+        try:
+            Hush(graph).run_sync(backend={backend!r})
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        """
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "started\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert out.endswith("interrupted\n")
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+
+
+async def test_a_direct_cancel_of_the_task_comes_out(anyio_backend_name):
+    if anyio_backend_name == "trio":
+        pytest.skip("trio's tasks cannot be cancelled directly")
+    import asyncio
+
+    async def sleeps():
+        await anyio.sleep(30)
+
+    with GraphNode(name="g") as graph:
+        START >> [CodeNode(name=f"n{i}", code_fn=sleeps) for i in range(2)] >> END
+    with capture_spans() as captured:
+        task = asyncio.ensure_future(Hush(graph).run())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    captured.tree.assert_sound()
+    assert captured.tree.root.record.attributes["hush.cancel.reason"] == "external"
+
+
+async def test_a_move_on_after_around_a_run():
+    async def sleeps():
+        await anyio.sleep(30)
+
+    with GraphNode(name="g") as graph:
+        START >> CodeNode(name="n", code_fn=sleeps) >> END
+    with anyio.move_on_after(0.01) as scope:
+        await Hush(graph).run()
+    assert scope.cancelled_caught
+
+
+async def test_clean_up_in_a_node_runs():
+    cleaned = []
+
+    async def careful():
+        try:
+            await anyio.sleep(30)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.001)
+                cleaned.append(True)
+
+    with GraphNode(name="g") as graph:
+        START >> CodeNode(name="n", code_fn=careful) >> END
+    with anyio.move_on_after(0.01):
+        await Hush(graph).run()
+    assert cleaned == [True]
+
+
+async def test_a_node_that_swallows_its_cancellation_does_not_hang_the_run():
+    async def stubborn():
+        with anyio.move_on_after(30):
+            try:
+                await anyio.sleep(30)
+            except anyio.get_cancelled_exc_class():
+                pass  # wrong, yet it happens
+        return {"v": 1}
+
+    async def fails():
+        await anyio.sleep(0.01)
+        raise ValueError("no")
+
+    with GraphNode(name="g") as graph:
+        START >> [CodeNode(name="s", code_fn=stubborn), CodeNode(name="f", code_fn=fails)] >> END
+    with pytest.raises(RunError, match=r"g\.f"):
+        await Hush(graph).run()
+
+
+async def test_an_error_while_being_cancelled_is_told_too():
+    async def breaks():
+        try:
+            await anyio.sleep(30)
+        finally:
+            raise KeyError("while cleaning up")
+
+    async def fails():
+        await anyio.sleep(0.01)
+        raise ValueError("no")
+
+    with GraphNode(name="g") as graph:
+        START >> [CodeNode(name="b", code_fn=breaks), CodeNode(name="f", code_fn=fails)] >> END
+    with pytest.raises(RunError, match=r"g\.f") as caught:
+        await Hush(graph).run()
+    assert [f.path for f in caught.value.failures] == ["g.f", "g.b"]

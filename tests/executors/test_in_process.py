@@ -1,0 +1,198 @@
+"""Where plain functions run: threads that are awaited or left behind, processes, the loop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import anyio
+import pytest
+from opentelemetry import trace
+
+from hush.core import END, PARENT, START, CodeNode, GraphError, GraphNode, Hush, RunError
+from hush.executors.in_process import abandoned_threads
+from hush.testing import capture_spans
+
+
+def graph_of(code_fn, **options):
+    with GraphNode(name="g") as graph:
+        START >> CodeNode(name="n", code_fn=code_fn, **options) >> END
+    return graph
+
+
+def where():
+    return {"thread": threading.current_thread(), "pid": os.getpid()}
+
+
+async def where_async():
+    return where()
+
+
+@pytest.mark.parametrize(
+    ("code_fn", "run_in", "on_loop"),
+    [
+        (where, None, False),
+        (where_async, None, True),
+        (lambda: where(), None, True),
+        (where, "loop", True),
+        (lambda: where(), "thread", False),
+    ],
+    ids=["def", "async def", "lambda", "def on the loop", "lambda in a thread"],
+)
+async def test_where_a_callable_runs(code_fn, run_in, on_loop):
+    graph = graph_of(code_fn, run_in=run_in, outputs={"*": PARENT})
+    result = await Hush(graph).run()
+    assert (result["thread"] is threading.current_thread()) == on_loop
+    assert result["pid"] == os.getpid()
+
+
+async def test_in_a_process():
+    graph = graph_of(os.getpid, run_in="process", return_keys=["pid"], outputs={"pid": PARENT})
+    assert (await Hush(graph).run())["pid"] != os.getpid()
+
+
+def sleeper(seconds):
+    time.sleep(seconds)
+
+
+async def test_what_runs_in_a_process_is_killed_on_timeout():
+    graph = graph_of(
+        sleeper, run_in="process", inputs={"seconds": 60}, timeout_s=2.0, return_keys=["x"]
+    )
+    began = time.perf_counter()
+    with pytest.raises(RunError, match="timeout_s"):
+        await Hush(graph).run()
+    assert time.perf_counter() - began < 30
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"run_in": "cloud"},
+        {"code_fn": where_async, "run_in": "thread"},
+        {"code_fn": where_async, "run_in": "process"},
+    ],
+)
+def test_wrong_places_are_found_when_built(options):
+    with pytest.raises(GraphError, match="run_in"):
+        Hush(graph_of(**{"code_fn": where, **options}))
+
+
+async def test_spans_in_a_thread_nest_under_the_node():
+    with capture_spans() as captured:
+
+        def work():
+            assert trace.get_current_span().is_recording()
+            with captured.tracer.start_as_current_span("mine"):
+                return {}
+
+        await Hush(graph_of(work)).run()
+    assert captured.tree.one("mine").parent.name == "node n"
+    captured.tree.assert_sound()
+
+
+async def test_a_thread_is_awaited_on_cancellation():
+    done = threading.Event()
+
+    def work():
+        time.sleep(0.05)
+        done.set()
+
+    with anyio.move_on_after(0.01) as scope:
+        await Hush(graph_of(work)).run()
+    assert scope.cancelled_caught
+    assert done.is_set()
+
+
+@pytest.mark.parametrize("options", [{"timeout_s": 0.02}, {"deadline_s": 0.02}])
+async def test_with_a_time_limit_the_thread_is_left_behind(options):
+    release = threading.Event()
+    before = abandoned_threads()
+    with capture_spans() as captured:
+        began = time.perf_counter()
+        with pytest.raises(RunError, match="0.02"):
+            await Hush(graph_of(lambda: release.wait(30), run_in="thread", **options)).run()
+        assert time.perf_counter() - began < 10
+    assert abandoned_threads() == before + 1
+    node = captured.tree.one("node n").record
+    assert node.outcome == "timeout"
+    assert node.attributes["hush.abandoned"] is True
+    release.set()
+    for _ in range(500):
+        if abandoned_threads() == before:
+            break
+        await anyio.sleep(0.01)
+    assert abandoned_threads() == before
+
+
+async def test_abandon_on_cancel():
+    release = threading.Event()
+
+    def work():
+        release.wait(30)
+
+    began = time.perf_counter()
+    with anyio.move_on_after(0.02):
+        await Hush(graph_of(work, abandon_on_cancel=True)).run()
+    assert time.perf_counter() - began < 10
+    release.set()
+
+
+async def test_an_abandoned_thread_frees_its_slot():
+    release = threading.Event()
+    calls = []
+
+    def work():
+        calls.append(1)
+        if len(calls) == 1:
+            release.wait(30)
+        return {"y": len(calls)}
+
+    from hush.core import Retry
+
+    graph = graph_of(work, timeout_s=0.1, retry=Retry(2, initial_s=0), outputs={"y": PARENT})
+    result = await Hush(graph, max_threads=1).run()
+    assert result["y"] == 2
+    release.set()
+
+
+async def test_stop_iteration_in_a_thread_is_an_ordinary_failure():
+    def work():
+        raise StopIteration
+
+    with pytest.raises(RunError, match=r"g\.n.*StopIteration"):
+        await Hush(graph_of(work)).run()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_abandoned_thread_does_not_hold_up_the_exit(backend):
+    program = textwrap.dedent(
+        f"""
+        import time
+        from hush.core import *
+
+        def stuck():
+            time.sleep(120)
+
+        with GraphNode(name="g") as graph:
+            START >> CodeNode(name="n", code_fn=stuck, timeout_s=0.05) >> END
+        try:
+            Hush(graph).run_sync(backend={backend!r})
+        except RunError as error:
+            print(error.outcome)
+        """
+    )
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert time.perf_counter() - began < 40
+    assert (done.stdout, done.stderr, done.returncode) == ("timeout\n", "", 0)
