@@ -204,7 +204,7 @@ def _node_plan(draft: Draft, values: Values, i: int) -> NodePlan:
     body = values.bodies.get(i)
     declared = values.outputs[i]
     reads = frozenset(draft.output_reads[i] | ({"*"} if node.star_output else set()))
-    certain = {read.key for read in draft.reads if read.owner is node and not read.optional}
+    certain = draft.certain_reads.get(i, set())
     return NodePlan(
         index=i,
         name=node.name,

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hush.model.contract import Parameters
 from hush.model.each import Each
-from hush.model.edge import END, START
+from hush.model.edge import END, START, Parent
 from hush.model.join import First
-from hush.model.node import Node
 from hush.model.ref import MISSING, Ref, parts, references_in
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from hush.model.edge import Edge
     from hush.model.graph import Graph
+    from hush.model.node import Node
     from hush.plan.plan import Plan
 
 __all__ = ("Draft", "Read")
@@ -58,6 +58,10 @@ class Draft:
         order: indices in topological order; nodes on a cycle are left out.
         cycle: indices of one cycle, first one repeated at the end; empty if none.
         before: by node, bit mask of all its ancestors.
+        reads: every value that a node reads.
+        parent_reads: those from PARENT, by name.
+        output_reads: names of outputs that are read, by node.
+        certain_reads: those of them that some reader cannot do without.
     """
 
     def __init__(self, graph: Graph, path: str, bodies: Mapping[int, Plan]) -> None:
@@ -92,9 +96,16 @@ class Draft:
         self._find_allowed()
         self.reads: list[Read] = list(self._find_reads())
         self.output_reads: dict[int, set[str]] = defaultdict(set)
+        self.certain_reads: dict[int, set[str]] = defaultdict(set)
+        self.parent_reads: dict[str, list[Read]] = defaultdict(list)
         for read in self.reads:
-            if isinstance(read.owner, Node) and id(read.owner) in self.index:
-                self.output_reads[self.index[id(read.owner)]].add(read.key)
+            owner = self.index.get(id(read.owner))
+            if isinstance(read.owner, Parent):
+                self.parent_reads[read.key].append(read)
+            elif owner is not None:
+                self.output_reads[owner].add(read.key)
+                if not read.optional:
+                    self.certain_reads[owner].add(read.key)
         self.all_hard = not any(self.soft) and not any(node.join for node in self.nodes)
 
     # --- edges ---------------------------------------------------------------------------

@@ -335,8 +335,8 @@ def _conflicts(draft: Draft, values: Values) -> Iterator[tuple[str, str, str]]:
                 ),
                 f"Connect them ({first} >> {second}) or write to different names",
             )
-        for read in draft.reads:
-            if read.key != key or not isinstance(read.owner, Parent) or read.reader in writers:
+        for read in draft.parent_reads.get(key, ()):
+            if read.reader in writers:
                 continue
             for writer in ordered:
                 if _clash(draft, writer, read.reader):
