@@ -103,7 +103,7 @@ async def test_cancellation_at_every_checkpoint():
                     async def canceller(after=steps):
                         for _ in range(after):
                             await anyio.sleep(0)
-                        scope.cancel()  # noqa: B023  # of this round
+                        scope.cancel()  # of this round
 
                     group.start_soon(canceller)
                     result = await engine.run()
@@ -118,7 +118,7 @@ async def test_cancellation_at_every_checkpoint():
                 assert root.outcome == "cancelled"
                 assert root.attributes["hush.cancel.reason"] == "external"
                 assert not any(
-                    n.record.is_red and n.name not in {"attempt retried"} for n in captured.tree
+                    n.record.is_red and n.name != "attempt retried" for n in captured.tree
                 )
         else:
             finished += 1

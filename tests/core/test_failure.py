@@ -262,7 +262,7 @@ async def test_a_timeout_of_a_graph_blames_it_on_what_it_cancels():
 
 
 async def test_the_deadline_of_a_run():
-    with capture_spans() as captured, pytest.raises(RunError, match="deadline_s=0.02") as caught:
+    with capture_spans() as captured, pytest.raises(RunError, match=r"deadline_s=0\.02") as caught:
         await Hush(graph_of((sleeps, {}))).run(deadline_s=0.02)
     assert caught.value.outcome == "timeout"
     assert captured.tree.root.record.outcome == "timeout"

@@ -28,7 +28,7 @@ from hush.testing import capture_spans
 
 def mapped(code_fn, source=None, *, body_outputs=("y",), node_options=None, **options):
     """A graph of one map over ``items`` with one node in its body."""
-    options.setdefault("outputs", {name: PARENT for name in body_outputs})
+    options.setdefault("outputs", dict.fromkeys(body_outputs, PARENT))
     each = Each(PARENT["items"]) if source is None else source
     with GraphNode(name="g") as graph:
         with MapNode(name="m", inputs={"item": each}, **options) as m:
@@ -36,7 +36,7 @@ def mapped(code_fn, source=None, *, body_outputs=("y",), node_options=None, **op
                 name="w",
                 code_fn=code_fn,
                 inputs={"item": PARENT["item"]},
-                outputs={name: PARENT for name in body_outputs},
+                outputs=dict.fromkeys(body_outputs, PARENT),
                 **(node_options or {}),
             )
             START >> node >> END

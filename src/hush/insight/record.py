@@ -20,6 +20,7 @@ __all__ = ("EventRecord", "LinkRecord", "SpanRecord", "Status", "from_span")
 Status = Literal["unset", "ok", "error"]
 
 _NO_ATTRIBUTES: Mapping[str, Any] = {}
+_OUR_SCOPES = frozenset({"hush", ""})
 _STATUSES: Mapping[str, Status] = {"UNSET": "unset", "OK": "ok", "ERROR": "error"}
 _SPAN_PREFIXES = frozenset(
     {
@@ -89,6 +90,9 @@ class SpanRecord:
     @property
     def prefix(self) -> str | None:
         """First word of the name of one of our spans (``item``); None for anyone else's."""
+        if self.scope not in _OUR_SCOPES:
+            # A user's own "loop over rows" is none of our loops.
+            return None
         first, space, _ = self.name.partition(" ")
         return first if space and first in _SPAN_PREFIXES else None
 

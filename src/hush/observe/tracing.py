@@ -83,11 +83,26 @@ def current_instrument() -> Instrument:
         An instrument on the provider that the application has set; one that does
         nothing where there is none or it is disabled.
     """
+    faults = _faults.get()
+    try:
+        return _choose(faults)
+    except Exception as error:  # noqa: BLE001  # a provider's fault is no fault of the run
+        if faults is None:
+            _no_tracer.fault(error)
+        else:
+            faults.append(error)
+        return NULL_INSTRUMENT
+
+
+_no_tracer = Guard(NULL_INSTRUMENT)
+"""Logs, once, that a provider could not even give a tracer."""
+
+
+def _choose(faults: list[Exception] | None) -> Instrument:
     register_gauges()
     provider = _override.get() or trace.get_tracer_provider()
     if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
         return NULL_INSTRUMENT
-    faults = _faults.get()
     if faults is not None:
         return Guard(TracingInstrument(_tracer(provider)), faults.append)
     guard = _guards.get(provider)

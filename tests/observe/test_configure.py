@@ -1,0 +1,235 @@
+"""configure(): the standard variables, providers that are already set, real exporters.
+
+Providers are global and cannot be taken back, hence a process for each case.
+"""
+
+from __future__ import annotations
+
+import http.server
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+RUN = """
+from hush.core import *
+from hush.observe import configure
+from opentelemetry import trace
+
+def run():
+    with GraphNode(name="g") as graph:
+        START >> CodeNode(name="n", code_fn=lambda: {}) >> END
+    return Hush(graph).run_sync()
+"""
+
+
+def python(program, **environment):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", RUN + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env={**clean, **environment},
+    )
+
+
+@pytest.fixture
+def collector():
+    """A real OTLP/HTTP receiver on loopback."""
+    requests = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            requests.append((self.path, ExportTraceServiceRequest.FromString(body)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        server.requests = requests
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def spans_of(server):
+    return [
+        ({a.key: a.value.string_value for a in resource.resource.attributes}, span.name)
+        for _, request in server.requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+def test_endpoint_from_the_variable(collector):
+    done = python(
+        "t = configure(); run(); assert t.owned; t.flush()",
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_SERVICE_NAME="my-service",
+        OTEL_EXPORTER_OTLP_COMPRESSION="none",
+    )
+    assert done.returncode == 0, done.stderr
+    assert collector.requests[0][0] == "/v1/traces"
+    got = spans_of(collector)
+    assert {name for _, name in got} == {"run g", "node n"}
+    assert {attributes["service.name"] for attributes, _ in got} == {"my-service"}
+
+
+def test_arguments_go_before_variables(collector):
+    done = python(
+        f"configure(service_name='mine', endpoint={collector.url!r} + '/'); run()",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+        OTEL_SERVICE_NAME="not-mine",
+    )
+    assert done.returncode == 0, done.stderr
+    # Sent at exit, without a flush.
+    assert {a["service.name"] for a, _ in spans_of(collector)} == {"mine"}
+
+
+def test_the_default_service_name(collector):
+    python("configure(); run()", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    assert {a["service.name"] for a, _ in spans_of(collector)} == {"hush"}
+
+
+def test_every_span_of_a_large_map_arrives(collector):
+    done = python(
+        """
+        with GraphNode(name="big") as graph:
+            with MapNode(name="m", inputs={"x": Each(range(5000))}) as m:
+                START >> CodeNode(name="n", code_fn=lambda x: {}, inputs={"x": PARENT}) >> END
+            START >> m >> END
+        configure()
+        Hush(graph).run_sync()
+        """,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(spans_of(collector)) == 10_002
+
+
+def test_none_exports_nothing_and_console_prints():
+    done = python("configure(); r = run(); assert r.trace_id", OTEL_TRACES_EXPORTER="none")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    done = python("configure(); run()", OTEL_TRACES_EXPORTER="console")
+    assert '"name": "run g"' in done.stdout, done.stderr
+
+
+def test_disabled():
+    done = python("configure(); r = run(); assert r.trace_id is None", OTEL_SDK_DISABLED="true")
+    assert done.returncode == 0, done.stderr
+
+
+def test_sampler_from_the_variable(collector):
+    python(
+        "configure(); run()",
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_TRACES_SAMPLER="always_off",
+    )
+    assert collector.requests == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OTEL_TRACES_EXPORTER", "carrier-pigeon"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "morse")],
+)
+def test_unknown_values_are_named(variable, value):
+    done = python("configure()", **{variable: value})
+    assert done.returncode == 1
+    assert variable in done.stderr
+    assert value in done.stderr
+
+
+def test_grpc():
+    done = python(
+        """
+        from hush.observe import configure as c
+        t = c()
+        exporter = t.provider._active_span_processor._span_processors[0].span_exporter
+        assert "grpc" in type(exporter).__module__, exporter
+        """,
+        OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_provider_that_is_set_is_respected():
+    done = python(
+        """
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        mine = TracerProvider()
+        trace.set_tracer_provider(mine)
+        kept = InMemorySpanExporter()
+        t = configure(processors=[SimpleSpanProcessor(kept)])
+        assert not t.owned and t.provider is mine and trace.get_tracer_provider() is mine
+        run()
+        t.shutdown()
+        run()
+        assert len(kept.get_finished_spans()) == 4
+        """
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_calling_it_twice_makes_one_provider():
+    done = python(
+        """
+        a = configure()
+        b = configure()
+        assert a.provider is b.provider and a.owned and not b.owned
+        """,
+        OTEL_TRACES_EXPORTER="none",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_redactor_of_the_users_own():
+    done = python(
+        """
+        from hush.testing import capture_spans
+        configure(redactor=lambda text: text.replace("private", "***"))
+        def fails():
+            raise ValueError("private matter")
+        with GraphNode(name="g") as graph:
+            START >> CodeNode(name="n", code_fn=fails) >> END
+        with capture_spans() as captured:
+            try:
+                Hush(graph).run_sync()
+            except RunError:
+                pass
+        assert "private" not in repr(captured.spans).replace("hush", "")
+        assert "*** matter" in repr(captured.spans)
+        """,
+        OTEL_TRACES_EXPORTER="none",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_configure_nothing_is_set_and_nothing_is_sent(collector):
+    done = python(
+        """
+        r = run()
+        assert r.trace_id is None
+        assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        """,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+    )
+    assert done.returncode == 0, done.stderr
+    assert collector.requests == []
