@@ -537,3 +537,41 @@ async def test_maps_nest():
         "g.rows[0].cells[1].double",
         "g.rows[1].cells[0].double",
     }
+
+
+async def test_a_captured_failure_inside_makes_every_map_around_it_partial():
+    with GraphNode(name="g") as graph:
+        with MapNode(name="outer", inputs={"x": Each([1])}) as outer:
+            with MapNode(name="inner", inputs={"y": Each([0, 1])}) as inner:
+                node = CodeNode(
+                    name="w",
+                    code_fn=lambda y: {"z": 1 / y},
+                    inputs={"y": PARENT},
+                    on_error="capture",
+                )
+                START >> node >> END
+            START >> inner >> END
+        with MapNode(name="other", inputs={"x": Each([1])}) as other:
+            START >> CodeNode(name="fine", code_fn=lambda: {}) >> END
+        START >> [outer, other] >> END
+    with capture_spans() as captured:
+        await Hush(graph).run()
+    partial = {
+        n.name for n in captured.tree if n.record.attributes.get("hush.partial_failure") is True
+    }
+    assert partial == {"run g", "map outer", "map inner"}
+
+
+async def test_a_wait_for_a_thread_is_not_time_of_running():
+    def work(item):
+        time.sleep(0.03)
+        return {"y": item}
+
+    with capture_spans() as captured:
+        await Hush(mapped(work, max_concurrency=2), max_threads=1).run({"items": range(2)})
+    for node in captured.tree.all("node w"):
+        facts = node.record
+        assert facts.seconds("hush.run_s") + facts.seconds("hush.wait.limiter_s") == pytest.approx(
+            facts.duration_s, abs=0.01
+        )
+    assert max(n.record.seconds("hush.wait.limiter_s") for n in captured.tree.all("node w")) > 0.02

@@ -13,7 +13,18 @@ import anyio
 import pytest
 from opentelemetry import trace
 
-from hush.core import END, PARENT, START, CodeNode, GraphError, GraphNode, Hush, RunError
+from hush.core import (
+    END,
+    PARENT,
+    START,
+    CodeNode,
+    GraphError,
+    GraphNode,
+    Hush,
+    Retry,
+    RunError,
+    code_node,
+)
 from hush.executors.in_process import abandoned_threads
 from hush.testing import capture_spans
 
@@ -55,6 +66,19 @@ async def test_in_a_process():
     assert (await Hush(graph).run())["pid"] != os.getpid()
 
 
+@code_node(run_in="process")
+def decorated(x):
+    return {"y": x * 2, "pid": os.getpid()}
+
+
+async def test_a_decorated_function_in_a_process():
+    with GraphNode(name="g") as graph:
+        START >> decorated(inputs={"x": 4}, outputs={"*": PARENT}) >> END
+    result = await Hush(graph).run()
+    assert result["y"] == 8
+    assert result["pid"] != os.getpid()
+
+
 def sleeper(seconds):
     time.sleep(seconds)
 
@@ -75,6 +99,7 @@ async def test_what_runs_in_a_process_is_killed_on_timeout():
         {"run_in": "cloud"},
         {"code_fn": where_async, "run_in": "thread"},
         {"code_fn": where_async, "run_in": "process"},
+        {"code_fn": lambda: {}, "run_in": "process"},
     ],
 )
 def test_wrong_places_are_found_when_built(options):
@@ -151,8 +176,6 @@ async def test_an_abandoned_thread_frees_its_slot():
         if len(calls) == 1:
             release.wait(30)
         return {"y": len(calls)}
-
-    from hush.core import Retry
 
     graph = graph_of(work, timeout_s=0.1, retry=Retry(2, initial_s=0), outputs={"y": PARENT})
     result = await Hush(graph, max_threads=1).run()

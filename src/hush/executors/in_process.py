@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import math
+import operator
+import sys
 import threading
 from contextvars import copy_context
 from time import perf_counter
@@ -106,14 +109,15 @@ class InProcess:
         """Call in a worker process, which is killed on cancellation.
 
         Args:
-            function: importable by the worker: a module's function, no lambda.
+            function: importable by the worker: a module's function, also one that the
+                module knows only as the ``__wrapped__`` of a decorator's result.
             args: picklable positional arguments.
             kwargs: picklable keyword arguments.
 
         Returns:
             What it returned.
         """
-        call = functools.partial(function, *args, **kwargs)
+        call = functools.partial(_importable(function), *args, **kwargs)
         return await anyio.to_process.run_sync(call, cancellable=True)
 
     def cancellation_requested(self) -> bool:
@@ -130,6 +134,32 @@ class InProcess:
             # No asyncio loop runs here.
             return True
         return task is None or task.cancelling() > 0
+
+
+class _Wrapped:
+    """A function that its module holds only inside of what a decorator made of it."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module = module
+        self._name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        holder = operator.attrgetter(self._name)(importlib.import_module(self._module))
+        return holder.__wrapped__(*args, **kwargs)
+
+
+def _importable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what can be pickled in the place of a decorated function."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if not module or not name or "<" in name or module not in sys.modules:
+        return function
+    try:
+        holder = operator.attrgetter(name)(sys.modules[module])
+    except AttributeError:
+        return function
+    if holder is not function and getattr(holder, "__wrapped__", None) is function:
+        return _Wrapped(module, name)
+    return function
 
 
 _unlimited_limiter = anyio.lowlevel.RunVar[anyio.CapacityLimiter]("hush_unlimited_threads")

@@ -49,6 +49,8 @@ class Tally:
 
     attempts: int = 0
     backoff_s: float = 0.0
+    waited_s: float = 0.0
+    """Seconds for which a limit on threads held it back."""
     recorded: bool = False
     """Whether the last attempt's own span has recorded its exception."""
 
@@ -62,18 +64,16 @@ class Place:
     path: str
     seen: Observation
     lineage: Lineage
+    tally: Tally
 
 
-async def persist(
-    execute: Callable[[], Awaitable[T]], policy: Policy, place: Place, tally: Tally
-) -> T:
+async def persist(execute: Callable[[], Awaitable[T]], policy: Policy, place: Place) -> T:
     """Execute under a policy.
 
     Args:
         execute: makes one attempt each time it is called.
         policy: retry, timeout of one attempt, deadline of all.
-        place: whose attempts these are.
-        tally: counts attempts and pauses; also valid when this raises.
+        place: whose attempts these are; its tally is valid also when this raises.
 
     Returns:
         What the attempt that succeeded returned.
@@ -83,23 +83,21 @@ async def persist(
         UnexpectedCancellationError: cancelled though nobody had asked for it.
     """
     if policy.deadline_s is None:
-        return await _tries(execute, policy, place, tally)
+        return await _tries(execute, policy, place)
     with anyio.CancelScope(deadline=anyio.current_time() + policy.deadline_s) as scope:
         place.lineage.limit(scope, place.path, place.seen.token)
-        return await _tries(execute, policy, place, tally)
-    tally.recorded = False
+        return await _tries(execute, policy, place)
+    place.tally.recorded = False
     place.seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: policy.deadline_s})
     raise NodeTimeoutError(
         place.path,
-        f"deadline_s={policy.deadline_s:g} was exceeded in attempt {tally.attempts}. "
+        f"deadline_s={policy.deadline_s:g} was exceeded in attempt {place.tally.attempts}. "
         f"Raise the deadline, or look at what it waited for in the trace",
     )
 
 
-async def _tries(
-    execute: Callable[[], Awaitable[T]], policy: Policy, place: Place, tally: Tally
-) -> T:
-    retry = policy.retry
+async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Place) -> T:
+    retry, tally = policy.retry, place.tally
     previous: object = None
     while True:
         tally.attempts += 1
@@ -119,7 +117,7 @@ async def _tries(
             except Exception as error:
                 seen.end(failed(error, place.path, recorded=False))
                 tally.recorded = True
-                pause = _pause_s(error, retry, place, tally)
+                pause = _pause_s(error, retry, place)
                 if pause is None:
                     raise
                 seen.annotate(semconv.BACKOFF_S, pause)
@@ -141,9 +139,9 @@ async def _tries(
         await anyio.sleep(pause)
 
 
-def _pause_s(error: Exception, retry: Retry, place: Place, tally: Tally) -> float | None:
+def _pause_s(error: Exception, retry: Retry, place: Place) -> float | None:
     """Return the pause before the next attempt, None where there is none."""
-    root = root_of(error)
+    root, tally = root_of(error), place.tally
     if tally.attempts >= retry.attempts or not isinstance(root, Exception):
         return None
     if not retry.matches(root):

@@ -189,6 +189,7 @@ class _FanOut:
     def _note_handled(self, outcome: ItemOutcome) -> None:
         record = outcome.record
         self.handled += 1
+        self.lineage.mark_partial()
         message = record.message or ""
         self._first_failure(record.index, message)
         path = f"{self.ctx.path}[{record.index}]"
@@ -202,6 +203,7 @@ class _FanOut:
         path = f"{self.ctx.path}[{record.index}]"
         failures = failure_of(error, path, index=record.index, attempts=record.attempts)
         if self.request.collect:
+            self.lineage.mark_partial()
             self.run.note(replace(failures[0], kind="collected"))
             self._tolerate(at_end=False)
             return
@@ -262,7 +264,7 @@ class _FanOut:
                 semconv.MAP_RETRIED: self.retried,
                 semconv.MAP_PEAK_CONCURRENCY: self.peak,
             }
-        if self.failed or self.handled:
+        if self.failed or self.lineage.partial:
             facts[semconv.PARTIAL_FAILURE] = True
         for name, value in facts.items():
             self.seen.annotate(name, value)

@@ -87,15 +87,13 @@ class ItemRun:
         run_s = 0.0
         try:
             with run.instrument.observe(self._scope()) as seen:
-                place = Place(run, self.name, path, seen, lineage)
+                place = Place(run, self.name, path, seen, lineage, tally)
                 try:
                     if events is not None:
                         await events.emit(
                             ItemStarted(path, self.owner, self.index, self.key, self.total)
                         )
-                    outputs = await persist(
-                        lambda: self._once(path, place), self.policy, place, tally
-                    )
+                    outputs = await persist(lambda: self._once(path, place), self.policy, place)
                     ending = self._judge(outputs)
                 except Exception as raised:  # noqa: BLE001  # an item's failure is a result here; its map decides
                     error = raised
@@ -105,7 +103,7 @@ class ItemRun:
                     raise
                 finally:
                     run_s = perf_counter() - began - tally.backoff_s
-                    self._annotate(place, tally, run_s)
+                    self._annotate(place, run_s)
                 seen.end(ending)
                 ended = ending.outcome
         except anyio.get_cancelled_exc_class():
@@ -155,8 +153,8 @@ class ItemRun:
         level: Level = "iteration" if self.iteration else "item"
         return Scope(level, self.name, facts, self.released_by)
 
-    def _annotate(self, place: Place, tally: Tally, run_s: float) -> None:
-        seen = place.seen
+    def _annotate(self, place: Place, run_s: float) -> None:
+        seen, tally = place.seen, place.tally
         seen.annotate(semconv.RUN_S, run_s)
         if self.policy.retry is not None:
             seen.annotate(semconv.ATTEMPTS, tally.attempts)

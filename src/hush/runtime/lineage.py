@@ -33,7 +33,7 @@ EXTERNAL = Blame(semconv.REASON_EXTERNAL)
 class Lineage:
     """One container of running work: a run, a graph, a map, an item, a node."""
 
-    __slots__ = ("_limits", "blame", "outer")
+    __slots__ = ("_limits", "blame", "outer", "partial")
 
     def __init__(self, outer: Lineage | None) -> None:
         """Hang below another container.
@@ -43,6 +43,8 @@ class Lineage:
         """
         self.outer = outer
         self.blame: Blame | None = None
+        self.partial = False
+        """Whether something inside failed without failing the run."""
         self._limits: list[tuple[anyio.CancelScope, Blame]] = []
 
     def limit(self, scope: anyio.CancelScope, path: str, token: object) -> None:
@@ -54,6 +56,13 @@ class Lineage:
             token: of that one's observation.
         """
         self._limits.append((scope, Blame(semconv.REASON_TIMEOUT, path, token)))
+
+    def mark_partial(self) -> None:
+        """Tell every container that something failed without failing the run."""
+        at: Lineage | None = self
+        while at is not None and not at.partial:
+            at.partial = True
+            at = at.outer
 
     def why(self) -> Blame:
         """Return who is to blame for a cancellation that arrives here now."""

@@ -30,7 +30,7 @@ NO_BODY = BodyOutputs()
 class RuntimeContext:
     """The :class:`~hush.model.contract.NodeContext` of one node's run."""
 
-    __slots__ = ("_waited_s", "depth", "frame", "limited", "node", "place", "previous_round")
+    __slots__ = ("depth", "frame", "limited", "node", "place", "previous_round")
 
     def __init__(self, node: NodePlan, frame: Frame, place: Place, *, depth: int) -> None:
         """Bind node, surroundings and observation."""
@@ -40,7 +40,6 @@ class RuntimeContext:
         self.depth = depth
         spec = node.node
         self.limited = frame.limited or spec.timeout_s is not None or spec.deadline_s is not None
-        self._waited_s = 0.0
         self.previous_round: object = None
         """Token of the loop round before the current one."""
 
@@ -95,9 +94,7 @@ class RuntimeContext:
                 functools.partial(function, *args, **kwargs),
                 on_abandon=self._abandoned if leave else None,
             )
-            self._waited_s += waited_s
-            if self._waited_s:
-                self.annotate(semconv.WAIT_LIMITER_S, self._waited_s)
+            self.place.tally.waited_s += waited_s
         if inspect.isawaitable(result):
             return await result
         return result

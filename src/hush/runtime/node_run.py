@@ -100,23 +100,22 @@ class NodeRun:
         scope = Scope(level, node.name, facts, release.by, release.by is None, release.after)
         events = run.events
         began = perf_counter()
-        tally = Tally()
         ended = semconv.OUTCOME_CANCELLED
         try:
             with run.instrument.observe(scope) as seen:
-                place = Place(run, node.name, path, seen, self.lineage)
+                place = Place(run, node.name, path, seen, self.lineage, Tally())
                 try:
                     if events is not None:
                         await events.emit(NodeStarted(path, node.name, node.kind))
-                    done = await self._under_policies(place, tally)
+                    done = await self._under_policies(place)
                     ending = OK
                 except Exception as error:  # noqa: BLE001  # a node's failure is a result here, raised again by its graph
-                    done, ending = self._failed(error, place, tally)
+                    done, ending = self._failed(error, place)
                 except anyio.get_cancelled_exc_class():
                     seen.end(cancelled(self.lineage.why()))
                     raise
                 finally:
-                    self._annotate(place, tally, perf_counter() - began)
+                    self._annotate(place, perf_counter() - began)
                 seen.end(ending)
                 ended = ending.outcome
         except anyio.get_cancelled_exc_class():
@@ -130,14 +129,16 @@ class NodeRun:
             await events.emit(NodeEnded(path, node.name, node.kind, ended, seconds, said))
         return done
 
-    def _annotate(self, place: Place, tally: Tally, run_s: float) -> None:
-        seen = place.seen
-        seen.annotate(semconv.RUN_S, run_s - tally.backoff_s)
+    def _annotate(self, place: Place, total_s: float) -> None:
+        seen, tally = place.seen, place.tally
+        seen.annotate(semconv.RUN_S, total_s - tally.backoff_s - tally.waited_s)
+        if tally.waited_s:
+            seen.annotate(semconv.WAIT_LIMITER_S, tally.waited_s)
         if self.node.node.retry is not None:
             seen.annotate(semconv.ATTEMPTS, tally.attempts)
             seen.annotate(semconv.BACKOFF_S, tally.backoff_s)
 
-    async def _under_policies(self, place: Place, tally: Tally) -> Done:
+    async def _under_policies(self, place: Place) -> Done:
         # One checkpoint a node keeps the loop fair and lets cancellation in, also where
         # every node is a lambda.
         await anyio.lowlevel.checkpoint()
@@ -151,7 +152,7 @@ class NodeRun:
             outputs = await spec.execute(self._resolve(place.path), ctx)
             return self._checked(outputs, place)
 
-        return await persist(once, policy, place, tally)
+        return await persist(once, policy, place)
 
     # --- inputs ----------------------------------------------------------------------------
 
@@ -238,14 +239,15 @@ class NodeRun:
 
     # --- failure ---------------------------------------------------------------------------
 
-    def _failed(self, error: Exception, place: Place, tally: Tally) -> tuple[Done, Ending]:
-        node = self.node
+    def _failed(self, error: Exception, place: Place) -> tuple[Done, Ending]:
+        node, tally = self.node, place.tally
         failures = failure_of(
             error, place.path, index=self.frame.index, attempts=max(tally.attempts, 1)
         )
         ending = failed(error, place.path, recorded=tally.recorded)
         if not node.node.captures:
             return Done(place.seen.token, {}, {}, failures=failures), ending
+        self.lineage.mark_partial()
         for failure in failures:
             self.run.note(replace(failure, kind="captured"))
         root = failures[0]

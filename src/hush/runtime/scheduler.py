@@ -160,6 +160,7 @@ class _GraphRun:
     def _fail(self, i: int, done: Done) -> list[Turn]:
         if i in self.plan.shape.lanes:
             self.lost[i] = done.failures
+            self.lineage.mark_partial()
             for failure in done.failures:
                 self.run.note(replace(failure, kind="tolerated"))
             return self._apply(self.ready.settle(i, Status.LOST))

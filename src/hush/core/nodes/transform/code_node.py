@@ -116,6 +116,13 @@ class CodeNode(Node):
                 f"run_in={self.run_in!r} with an async function",
                 "Give a plain def, or leave run_in out",
             )
+        elif self.run_in == "process" and "<" in (name := getattr(function, "__qualname__", "")):
+            yield Flaw(
+                "bad-policy",
+                f"run_in='process' with {name}, which a worker process cannot "
+                f"import",
+                "Define the function at the top of a module",
+            )
 
     def parameters(self) -> Parameters:
         """Return what the function takes."""
