@@ -144,7 +144,9 @@ def test_waiting_is_drawn_lighter_than_running():
 
     for label in ("item [0]", "node limited"):
         bar = bar_of(picture, label)
-        assert bar == "┄" * (len(bar) // 2) + "━" * (len(bar) // 2)
+        running = bar.lstrip("┄")
+        assert set(running) <= set("╺━")
+        assert abs(len(running) - len(bar) / 2) <= 1
     again = bar_of(picture, "node again ×2")  # noqa: RUF001  # the sign for "times" is meant
     assert again[0] == again[-1] == "━"
     assert "┄" in again
@@ -242,7 +244,7 @@ def test_large_map_shows_failed_last_and_slowest_items_in_order():
     assert "item [399] last" in rows[-1]
     assert picture.count(" last") == 1
     assert "… 388 more items (ok; " in picture
-    assert "400 items, peak 2" in picture
+    assert "400 items peak 2" in picture
 
 
 @pytest.mark.parametrize("max_items", [0, 1, 2, 5, 12])

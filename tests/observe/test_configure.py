@@ -134,6 +134,37 @@ def test_disabled():
     assert done.returncode == 0, done.stderr
 
 
+def test_disabled_with_processors_is_silent():
+    done = python(
+        """
+        import logging
+        logging.basicConfig(level=0)
+        from opentelemetry.sdk.trace import SpanProcessor
+        configure(processors=[SpanProcessor()])
+        """,
+        OTEL_SDK_DISABLED="true",
+    )
+    assert (done.returncode, "takes no span processors" in done.stderr) == (0, False), done.stderr
+
+
+def test_flush_keeps_to_its_limit():
+    done = python(
+        """
+        import time
+        from opentelemetry.sdk.trace import SpanProcessor
+        class Slow(SpanProcessor):
+            def force_flush(self, timeout_millis=0):
+                time.sleep(60)
+        t = configure(processors=[Slow()])
+        began = time.perf_counter()
+        assert t.flush(0.05) is False
+        assert time.perf_counter() - began < 20
+        """,
+        OTEL_TRACES_EXPORTER="none",
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_sampler_from_the_variable(collector):
     python(
         "configure(); run()",

@@ -230,7 +230,7 @@ class _Drawing:
         if record.prefix == semconv.SPAN_MAP and not row.hidden:
             items = [child.record for child in row.node.children if child.record.index is not None]
             noun = "item" if len(items) == 1 else "items"
-            asides.append(f"{len(items)} {noun}, peak {in_flight_peak(items)}")
+            asides += [f"{len(items)} {noun}", f"peak {in_flight_peak(items)}"]
         if key := item_key(record):
             asides.append(self._clean(key))
         return asides

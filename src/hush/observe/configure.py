@@ -49,10 +49,22 @@ class Telemetry:
             timeout_s: how long to wait, in seconds.
 
         Returns:
-            What the provider says; the SDK says True also where an exporter failed.
+            Whether the provider was done in time; the SDK's is done also where an
+            exporter failed, which only the log of ``opentelemetry`` tells.
         """
         flush = getattr(self.provider, "force_flush", None)
-        return bool(flush(int(timeout_s * 1000))) if flush is not None else True
+        if flush is None:
+            return True
+        answers: list[bool] = []
+        # In a thread that can be left: the SDK does not keep to the limit that it is given.
+        thread = threading.Thread(
+            target=lambda: answers.append(bool(flush(int(timeout_s * 1000)))),
+            name="hush flush",
+            daemon=True,
+        )
+        thread.start()
+        thread.join(timeout_s)
+        return bool(answers and answers[0])
 
     def shutdown(self) -> None:
         """Send what is queued and stop; only where the provider was made here."""
@@ -105,7 +117,7 @@ def configure(
 
 
 def _add(provider: TracerProvider, processors: Sequence[SpanProcessor]) -> None:
-    if not processors:
+    if not processors or isinstance(provider, trace.NoOpTracerProvider):
         return
     add = getattr(provider, "add_span_processor", None)
     if add is None:

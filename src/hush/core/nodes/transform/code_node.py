@@ -119,8 +119,7 @@ class CodeNode(Node):
         elif self.run_in == "process" and "<" in (name := getattr(function, "__qualname__", "")):
             yield Flaw(
                 "bad-policy",
-                f"run_in='process' with {name}, which a worker process cannot "
-                f"import",
+                f"run_in='process' with {name}, which a worker process cannot import",
                 "Define the function at the top of a module",
             )
 
