@@ -1,14 +1,20 @@
-"""Runs of workflows as Jaeger shows them: exported as in production, read back by trace id."""
+"""Runs of workflows as Jaeger shows them: exported as in production, read back by trace id.
+
+At the end: workflows of which it is known what they waited for.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
 
+import anyio
 import pytest
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -16,7 +22,24 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from hush.core import GraphNode, Hush, RunError, RunResult
+from hush.core import (
+    END,
+    PARENT,
+    START,
+    BranchNode,
+    CodeNode,
+    Each,
+    First,
+    ForLoopNode,
+    GraphNode,
+    Hush,
+    MapNode,
+    Node,
+    Retry,
+    RunError,
+    RunResult,
+    WhileLoopNode,
+)
 from hush.observe.tracing import override_provider
 from tests.e2e.critical_path import critical_path
 from tests.e2e.jaeger_server import JaegerLog, JaegerServer, JaegerSpan, JaegerTrace
@@ -264,3 +287,271 @@ def _mislinked(trace: JaegerTrace, span: JaegerSpan) -> Iterator[str]:
     for other in links:
         if other is not None and other.end_us >= span.start_us:
             yield f"starts {other.end_us - span.start_us} µs before its predecessor {label(other)} ends"
+
+
+# --- parts of workflows ---------------------------------------------------------------------
+
+
+def nap(name: str, ms: float = 1, **options: Any) -> CodeNode:
+    async def sleep() -> None:
+        await anyio.sleep(ms / 1000)
+
+    return CodeNode(name=name, code_fn=sleep, **options)
+
+
+def instant(name: str, **options: Any) -> CodeNode:
+    return CodeNode(name=name, code_fn=lambda: None, **options)
+
+
+def chain(*nodes: Node) -> None:
+    for before, after in itertools.pairwise(nodes):
+        before >> after
+    START >> nodes[0]
+    nodes[-1] >> END
+
+
+def map_of(code_fn: Callable[..., Any], *, limit: int = 16, node: Any = None, **options: Any):
+    """A map ``m`` over ``items`` with one node ``w``."""
+    with MapNode(
+        name="m", inputs={"item": Each(PARENT["items"])}, max_concurrency=limit, **options
+    ) as made:
+        worker = CodeNode(
+            name="w", code_fn=code_fn, inputs={"item": PARENT["item"]}, **(node or {})
+        )
+        START >> worker >> END
+    return made
+
+
+async def nap_item(item: float) -> None:
+    await anyio.sleep(item / 1000)
+
+
+def thread_item(item: float) -> None:
+    time.sleep(item / 1000)
+
+
+def flaky(times: int) -> Callable[[], Any]:
+    tries = itertools.count(1)
+
+    async def call() -> None:
+        await anyio.sleep(0.005)
+        number = next(tries)
+        if number <= times:
+            raise ConnectionError(f"try {number}")
+
+    return call
+
+
+# --- graphs of which it is known what they waited for ------------------------------------------
+
+
+class Known(NamedTuple):
+    """A graph of which it is known what it waited for."""
+
+    build: Callable[[], Any]
+    path: list[str]
+    inputs: dict[str, Any] = {}  # noqa: RUF012  # a default of a tuple, never written to
+
+
+def build_chain() -> None:
+    chain(nap("a", 20), nap("b", 20), nap("c", 20))
+
+
+def build_diamond() -> None:
+    START >> nap("a", 20) >> [nap("fast", 20), nap("slow", 60)] >> nap("join", 20) >> END
+
+
+def build_threads() -> None:
+    def sleep(ms: float) -> Callable[[], None]:
+        def work() -> None:
+            time.sleep(ms / 1000)
+
+        return work
+
+    first, fast, slow, join = (
+        CodeNode(name=name, code_fn=sleep(ms))
+        for name, ms in (("a", 20), ("fast", 20), ("slow", 60), ("join", 20))
+    )
+    START >> first >> [fast, slow] >> join >> END
+
+
+def build_fan_in() -> None:
+    branches = [nap(f"p{number}", 60 if number == 3 else 20) for number in range(5)]
+    START >> branches >> nap("join", 20) >> END
+
+
+def build_map(limit: int) -> None:
+    chain(nap("before", 20), map_of(nap_item, limit=limit), nap("after", 20))
+
+
+def build_thread_map(limit: int) -> None:
+    chain(nap("before", 20), map_of(thread_item, limit=limit), nap("after", 20))
+
+
+def build_nested() -> None:
+    with GraphNode(name="sub") as sub:
+        START >> nap("x", 20) >> [nap("fast", 20), nap("slow", 60)] >> nap("y", 20) >> END
+    chain(nap("a", 20), sub, nap("b", 20))
+
+
+def build_soft(after_ms: float) -> None:
+    START >> [nap("fast", 20), nap("slow", 50)] >> ~nap("join", after_ms) >> END
+
+
+def build_mixed() -> None:
+    """The join waits for the hard one and for the first of the soft ones."""
+    hard, soft, late, join = nap("hard", 40), nap("soft", 20), nap("late", 60), nap("join", 40)
+    START >> [hard, soft, late]
+    hard >> join
+    [soft, late] >> ~join
+    join >> END
+
+
+def build_branch() -> None:
+    """Two ways, of which a run takes one, and a node behind both."""
+    first = nap("a", 20)
+    router = BranchNode(
+        name="router",
+        cases={"score >= 5": "high"},
+        default="low",
+        inputs={"score": PARENT["score"]},
+    )
+    high, low, join = nap("high", 20), nap("low", 20), nap("join", 20)
+    START >> first >> router >> [high, low]
+    [high, low] >> ~join
+    join >> END
+
+
+def build_race() -> None:
+    START >> [nap("quick", 20), nap("slow", 30_000)] >> nap("pick", 20, join=First()) >> END
+
+
+def build_loops() -> None:
+    with ForLoopNode(name="each", inputs={"item": Each([0, 1, 2])}) as each:
+        START >> nap("step", 20) >> END
+    with WhileLoopNode(name="again", inputs={"n": 0}, condition="n < 2") as again:
+        add = CodeNode(
+            name="add", code_fn=lambda n: {"n": n + 1}, inputs={"n": PARENT}, outputs={"n": PARENT}
+        )
+        START >> nap("wait", 20) >> add >> END
+    chain(each, again)
+
+
+def build_retry() -> None:
+    policy = Retry(3, initial_s=0.02, factor=1, jitter=0)
+    flaky_node = CodeNode(name="flaky", code_fn=flaky(2), retry=policy)
+    START >> [nap("beside", 20), flaky_node] >> nap("join", 20) >> END
+
+
+# Item 0 made room for the straggler, the other ran beside it.
+STRAGGLER = {"items": [20, 60, 80]}
+# Two workers: 0 (20) 2 (60) 5 (40), beside 1 (40) 3 (20) 4 (40).
+STAIRCASE = {"items": [20, 40, 60, 20, 40, 40]}
+
+KNOWN: dict[str, Known] = {
+    "chain": Known(build_chain, ["a", "b", "c"]),
+    "diamond": Known(build_diamond, ["a", "slow", "join"]),
+    "diamond-of-threads": Known(build_threads, ["a", "slow", "join"]),
+    "fan-in": Known(build_fan_in, ["p3", "join"]),
+    "map-straggler": Known(
+        functools.partial(build_map, 2), ["before", "m[0].w", "m[2].w", "after"], STRAGGLER
+    ),
+    "map-straggler-of-threads": Known(
+        functools.partial(build_thread_map, 2), ["before", "m[0].w", "m[2].w", "after"], STRAGGLER
+    ),
+    "map-staircase": Known(
+        functools.partial(build_map, 2),
+        ["before", "m[0].w", "m[2].w", "m[5].w", "after"],
+        STAIRCASE,
+    ),
+    "map-handover": Known(
+        functools.partial(build_map, 1),
+        ["before", "m[0].w", "m[1].w", "m[2].w", "m[3].w", "after"],
+        {"items": [20, 20, 20, 20]},
+    ),
+    "map-handover-of-threads": Known(
+        functools.partial(build_thread_map, 1),
+        ["before", "m[0].w", "m[1].w", "m[2].w", "m[3].w", "after"],
+        {"items": [20, 20, 20, 20]},
+    ),
+    "nested": Known(build_nested, ["a", "sub.x", "sub.slow", "sub.y", "b"]),
+    "soft-released-by-the-fast": Known(functools.partial(build_soft, 60), ["fast", "join"]),
+    "soft-but-the-slow-ends-last": Known(functools.partial(build_soft, 1), ["slow"]),
+    "hard-and-soft": Known(build_mixed, ["hard", "join"]),
+    "branch": Known(build_branch, ["a", "router", "high", "join"], {"score": 7}),
+    "race": Known(build_race, ["quick", "pick"]),
+    "loops": Known(
+        build_loops,
+        [
+            "each[0].step", "each[1].step", "each[2].step",
+            "again[0].wait", "again[0].add", "again[1].wait", "again[1].add",
+        ],
+    ),
+    "retry": Known(
+        build_retry, ["attempt flaky[1]", "attempt flaky[2]", "attempt flaky[3]", "join"]
+    ),
+}  # fmt: skip
+
+
+# --- the same of instants: nothing but the order of microseconds ---------------------------------
+
+
+def instant_chain() -> list[str]:
+    names = [f"n{number}" for number in range(30)]
+    chain(*(instant(name) for name in names))
+    return names
+
+
+def instant_graphs() -> list[str]:
+    graphs = []
+    for number in range(10):
+        with GraphNode(name=f"sub{number}") as sub:
+            chain(instant("x"), instant("y"))
+        graphs.append(sub)
+    chain(*graphs)
+    return [f"sub{number}.{name}" for number in range(10) for name in "xy"]
+
+
+def instant_items() -> list[str]:
+    START >> map_of(lambda item: None, limit=1) >> END
+    return [f"m[{number}].w" for number in range(30)]
+
+
+def instant_iterations() -> list[str]:
+    with ForLoopNode(name="each", inputs={"item": Each(PARENT["items"])}) as each:
+        chain(instant("x"), instant("y"))
+    START >> each >> END
+    return [f"each[{number}].{name}" for number in range(30) for name in "xy"]
+
+
+def instant_rounds() -> list[str]:
+    with WhileLoopNode(name="again", inputs={"n": 0}, condition="n < 30") as again:
+        add = CodeNode(
+            name="add", code_fn=lambda n: {"n": n + 1}, inputs={"n": PARENT}, outputs={"n": PARENT}
+        )
+        START >> add >> END
+    START >> again >> END
+    return [f"again[{number}].add" for number in range(30)]
+
+
+def instant_attempts() -> list[str]:
+    tries = itertools.count(1)
+
+    async def tenth_time() -> None:
+        if next(tries) % 10:
+            raise ConnectionError("not yet")
+
+    flaky_node = CodeNode(name="flaky", code_fn=tenth_time, retry=Retry(10, initial_s=0))
+    chain(instant("a"), flaky_node, instant("b"))
+    return ["a", *(f"attempt flaky[{number}]" for number in range(1, 11)), "b"]
+
+
+INSTANT: dict[str, tuple[Callable[[], list[str]], dict[str, Any]]] = {
+    "chain": (instant_chain, {}),
+    "graphs": (instant_graphs, {}),
+    "items": (instant_items, {"items": range(30)}),
+    "iterations": (instant_iterations, {"items": range(30)}),
+    "rounds": (instant_rounds, {}),
+    "attempts": (instant_attempts, {}),
+}
+"""How to build a sequence, which gives the nodes in their order, and the inputs of a run."""

@@ -207,8 +207,14 @@ class _Live:
 
     def _find_start(self) -> int:
         scope, outer = self._scope, self._outer
-        by = scope.released_by
-        after = by.end_ns + AFTER_NS if isinstance(by, _Token) else 0
+        # Not only after what released it: where an event's listener was slow, another
+        # predecessor may have ended later and settled earlier.
+        ends = [
+            token.end_ns
+            for token in (scope.released_by, *scope.links)
+            if isinstance(token, _Token)
+        ]
+        after = max(ends) + AFTER_NS if ends else 0
         if scope.level in NODE_LEVELS:
             if after:
                 return after

@@ -264,7 +264,7 @@ class _FanOut:
                 semconv.MAP_RETRIED: self.retried,
                 semconv.MAP_PEAK_CONCURRENCY: self.peak,
             }
-        if self.failed or self.lineage.partial:
+        if self.lineage.partial:
             facts[semconv.PARTIAL_FAILURE] = True
         for name, value in facts.items():
             self.seen.annotate(name, value)
