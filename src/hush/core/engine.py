@@ -17,7 +17,13 @@ from hush.model.node import is_duration
 from hush.observe.tracing import current_instrument
 from hush.plan.compile import compile_graph
 from hush.runtime.events import CallbackSink, RunEnded, RunStarted
-from hush.runtime.failing import BodyFailedError, cancelled, failed, failure_of
+from hush.runtime.failing import (
+    BodyFailedError,
+    cancelled,
+    failed,
+    failure_of,
+    only_interrupt,
+)
 from hush.runtime.instrument import OK, Scope
 from hush.runtime.lineage import Lineage
 from hush.runtime.node_context import RuntimeContext
@@ -134,7 +140,7 @@ class Hush:
         try:
             return anyio.run(main, backend=backend)
         except BaseExceptionGroup as group:
-            interrupt = _only_interrupt(group)
+            interrupt = only_interrupt(group)
             if interrupt is None:
                 raise
             # trio wraps what Ctrl-C raises in a group for each scope that it passes; a script's
@@ -337,14 +343,3 @@ class Hush:
     def __repr__(self) -> str:
         """Return the graph's name and size."""
         return f"<Hush {self.plan.name}: {self.plan.size} nodes>"
-
-
-def _only_interrupt(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """Return the interrupt that a group consists of; None where it holds anything else."""
-    found: BaseException | None = None
-    for error in group.exceptions:
-        inner = _only_interrupt(error) if isinstance(error, BaseExceptionGroup) else error
-        if not isinstance(inner, (KeyboardInterrupt, SystemExit)):
-            return None
-        found = found or inner
-    return found

@@ -17,14 +17,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hush.model import bounded
+
 __all__ = ("Expression", "ExpressionError", "compile_expression")
 
 TEXT_LIMIT: Final = 4_096
 """Longest expression, in characters."""
 DEPTH_LIMIT: Final = 50
 """Deepest nesting of parts; far below what Python's own parser bears."""
-BITS_LIMIT: Final = 4_096
-"""Largest integer, in bits; computing beyond it would take ever longer."""
 
 Values = Mapping[str, Any]
 Evaluate = Callable[[Values], Any]
@@ -123,8 +123,10 @@ def _constant(node: ast.Constant, _names: set[str], _depth: int) -> _Part:
     value = node.value
     if value is not None and type(value) not in {bool, int, float, str}:
         raise ExpressionError(f"the literal {_said(node)} is not allowed; known are {KNOWN}")
-    if isinstance(value, int) and value.bit_length() > BITS_LIMIT:
-        raise ExpressionError(f"an integer has {value.bit_length()} bits; at most {BITS_LIMIT}")
+    if isinstance(value, int) and value.bit_length() > bounded.BITS_LIMIT:
+        raise ExpressionError(
+            f"an integer has {value.bit_length()} bits; at most {bounded.BITS_LIMIT}"
+        )
     return _Part(lambda _values: value, constant=True)
 
 
@@ -228,7 +230,7 @@ def _call(node: ast.Call, names: set[str], depth: int) -> _Part:
         if len(node.args) <= most:
             name = function.attr
             return _method(
-                lambda text, *args: _on_text(name, text, args),
+                lambda text, *args: bounded.on_text(name, text, args),
                 [function.value, *node.args],
                 names,
                 depth,
@@ -247,66 +249,6 @@ def _method(
     )
 
 
-# --- operations with bounds ------------------------------------------------------------
-
-
-def _on_text(name: str, text: Any, args: tuple[Any, ...]) -> Any:
-    # A subclass could do anything under these names.
-    for one in (text, *args):
-        if type(one) is not str:
-            raise TypeError(f".{name}() works on str only, not on {type(one).__name__}")
-    return getattr(text, name)(*args)
-
-
-def _numbers(symbol: str, left: Any, right: Any) -> None:
-    for one in (left, right):
-        if type(one) not in {int, float, bool}:
-            raise TypeError(f"{symbol} works on numbers only, not on {type(one).__name__}")
-        if type(one) is int:
-            _bounded(one)
-
-
-def _bounded(value: int) -> int:
-    if value.bit_length() > BITS_LIMIT:
-        raise OverflowError(f"an integer of {value.bit_length()} bits; at most {BITS_LIMIT}")
-    return value
-
-
-def _result(value: Any) -> Any:
-    return _bounded(value) if type(value) is int else value
-
-
-def _times(left: Any, right: Any) -> Any:
-    _numbers("*", left, right)
-    return _result(left * right)
-
-
-def _power(left: Any, right: Any) -> Any:
-    _numbers("**", left, right)
-    if isinstance(left, int) and isinstance(right, int) and right > 0:
-        # Known before computing: bits of the base times the exponent is never too low by
-        # more than the exponent itself.
-        if (abs(left).bit_length() - 1) * right > BITS_LIMIT:
-            raise OverflowError(f"the result of ** would have more than {BITS_LIMIT} bits")
-        if abs(left) > 1 and right > BITS_LIMIT:
-            raise OverflowError(f"the result of ** would have more than {BITS_LIMIT} bits")
-    return _result(left**right)
-
-
-def _modulo(left: Any, right: Any) -> Any:
-    # On strings it would be formatting, whose width is anything but bounded.
-    _numbers("%", left, right)
-    return left % right
-
-
-def _plus(left: Any, right: Any) -> Any:
-    return _result(left + right)
-
-
-def _minus(left: Any, right: Any) -> Any:
-    return _result(left - right)
-
-
 def _in(left: Any, right: Any) -> bool:
     return left in right
 
@@ -321,13 +263,13 @@ _UNARY: Final[Mapping[type[ast.unaryop], Callable[[Any], Any]]] = {
     ast.UAdd: operator.pos,
 }
 _BINARY: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
-    ast.Add: _plus,
-    ast.Sub: _minus,
-    ast.Mult: _times,
+    ast.Add: bounded.plus,
+    ast.Sub: bounded.minus,
+    ast.Mult: bounded.times,
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
-    ast.Mod: _modulo,
-    ast.Pow: _power,
+    ast.Mod: bounded.modulo,
+    ast.Pow: bounded.power,
 }
 _COMPARE: Final[Mapping[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
     ast.Eq: operator.eq,

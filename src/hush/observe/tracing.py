@@ -210,9 +210,7 @@ class _Live:
         # Not only after what released it: where an event's listener was slow, another
         # predecessor may have ended later and settled earlier.
         ends = [
-            token.end_ns
-            for token in (scope.released_by, *scope.links)
-            if isinstance(token, _Token)
+            token.end_ns for token in (scope.released_by, *scope.links) if isinstance(token, _Token)
         ]
         after = max(ends) + AFTER_NS if ends else 0
         if scope.level in NODE_LEVELS:

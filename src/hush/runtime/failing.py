@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hush.runtime.lineage import Blame
 
-__all__ = ("BodyFailedError", "cancelled", "failed", "failure_of", "root_of")
+__all__ = ("BodyFailedError", "cancelled", "failed", "failure_of", "only_interrupt", "root_of")
 
 
 class BodyFailedError(Exception):
@@ -85,3 +85,14 @@ def cancelled(blame: Blame) -> Ending:
         cause_path=blame.path,
         cause=blame.token,
     )
+
+
+def only_interrupt(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    """Return the interrupt that a group consists of; None where it holds anything else."""
+    found: BaseException | None = None
+    for error in group.exceptions:
+        inner = only_interrupt(error) if isinstance(error, BaseExceptionGroup) else error
+        if not isinstance(inner, (KeyboardInterrupt, SystemExit)):
+            return None
+        found = found or inner
+    return found

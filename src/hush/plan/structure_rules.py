@@ -1,0 +1,183 @@
+"""Rules of structure: nodes, edges, branches and joins."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from hush.model.edge import Marker, Parent
+from hush.model.join import First, Quorum
+from hush.model.node import Node
+from hush.model.ref import Ref
+from hush.plan.telling import hint, listing, path_of
+
+if TYPE_CHECKING:
+    from hush.plan.draft import Draft
+    from hush.plan.telling import Found
+    from hush.plan.values import Values
+
+
+__all__ = (
+    "cycle",
+    "duplicates",
+    "empty",
+    "joins",
+    "never_runs",
+    "stray_edges",
+    "targets",
+    "unreachable",
+)
+
+
+def empty(draft: Draft, _values: Values) -> Found:
+    """A graph without nodes."""
+    if not draft.nodes:
+        yield (
+            draft.path,
+            "the graph has no nodes",
+            "Make nodes inside its 'with' block and connect them: START >> node >> END",
+        )
+
+
+def duplicates(draft: Draft, _values: Values) -> Found:
+    """Two nodes of one name."""
+    counts: dict[str, int] = defaultdict(int)
+    for node in draft.nodes:
+        counts[node.name] += 1
+    for name, count in counts.items():
+        if count > 1:
+            yield (
+                f"{draft.path}.{name}",
+                f"{count} nodes have the name {name!r}",
+                "Give each its own name=",
+            )
+
+
+def stray_edges(draft: Draft, _values: Values) -> Found:
+    """Edges to nodes of other graphs, to what is no node, and backwards."""
+    for edge in draft.stray_edges:
+        for side in (edge.source, edge.target):
+            if isinstance(side, Marker):
+                wrong = side is edge.source and repr(side) == "END"
+                wrong = wrong or (side is edge.target and repr(side) == "START")
+                if wrong:
+                    yield (
+                        draft.path,
+                        f"edge {edge.source!r} >> {edge.target!r} runs backwards",
+                        "START stands only on the left of '>>', END only on the right",
+                    )
+            elif isinstance(side, (Ref, Parent)) or not isinstance(side, Node):
+                yield (
+                    draft.path,
+                    f"edge {edge.source!r} >> {edge.target!r}: {side!r} is no node",
+                    "Edges connect nodes; values are fed by node['y'] >> PARENT['z']",
+                )
+            elif id(side) not in draft.index:
+                home = "no graph" if side.parent is None else f"the graph {side.parent.name!r}"
+                yield (
+                    f"{draft.path}.{side.name}",
+                    f"edge {edge.source!r} >> {edge.target!r}: {side.name!r} belongs to {home}",
+                    f"Make the node inside 'with' of {draft.graph.name!r}, or connect the graphs",
+                )
+
+
+def targets(draft: Draft, _values: Values) -> Found:
+    """Branches to unknown targets."""
+    for i, target in draft.unknown_targets:
+        name = target if isinstance(target, str) else getattr(target, "name", repr(target))
+        yield (
+            path_of(draft, i),
+            f"branch to unknown target {name!r}",
+            f"Name a node of {draft.graph.name!r}.{hint(str(name), draft.names)}",
+        )
+
+
+def cycle(draft: Draft, _values: Values) -> Found:
+    """A cycle, with its path."""
+    if draft.cycle:
+        way = " >> ".join(draft.nodes[i].name for i in draft.cycle)
+        yield (
+            path_of(draft, draft.cycle[0]),
+            f"cycle: {way}",
+            "Remove one of these edges; to repeat work use WhileLoopNode",
+        )
+
+
+def unreachable(draft: Draft, _values: Values) -> Found:
+    """Nodes to which no way leads from START."""
+    reached = draft.reachable() | set(draft.cycle)
+    for i, node in enumerate(draft.nodes):
+        if i not in reached and i in draft.order:
+            yield (
+                path_of(draft, i),
+                f"{node.name!r} cannot be reached from START",
+                f"Add START >> {node.name}, or an edge from a node that is reached",
+            )
+
+
+def never_runs(draft: Draft, _values: Values) -> Found:
+    """Nodes that wait for two targets of one branch."""
+    for i, node in enumerate(draft.nodes):
+        if not draft.can_run(i) and all(draft.can_run(p) for p in draft.predecessors(i)):
+            yield (
+                path_of(draft, i),
+                f"{node.name!r} waits for nodes of which a branch always skips one",
+                f"Make the edges soft: [...] >> ~{node.name}",
+            )
+
+
+def joins(draft: Draft, _values: Values) -> Found:
+    """Joins that can never be met, and losers of races that something else needs."""
+    for i, node in enumerate(draft.nodes):
+        join = node.join
+        if not isinstance(join, (Quorum, First)):
+            continue
+        every = draft.predecessors(i)
+        path = path_of(draft, i)
+        if draft.soft[i] or i in draft.soft_start:
+            yield path, f"{join} on soft edges", "Use plain edges '>>' with join="
+        if i in draft.from_start:
+            yield path, f"{join} on an edge from START", "Remove START >> before it"
+        if not isinstance(join.k, int) or isinstance(join.k, bool) or join.k < 1:
+            yield path, f"{join} can never be met", "Give k a positive integer"
+        elif join.k > len(every):
+            yield (
+                path,
+                f"{join} can never be met: it has {len(every)} predecessors",
+                "Lower k or add predecessors",
+            )
+        else:
+            best = _most_at_once(draft, every)
+            if join.k > best:
+                yield (
+                    path,
+                    f"{join} can never be met: branches let at most {best} of its predecessors run",
+                    "Lower k",
+                )
+        if join.cancel_rest:
+            for p in every:
+                others = [draft.nodes[j].name for j in draft.successors[p] if j != i]
+                if others:
+                    yield (
+                        path_of(draft, p),
+                        (
+                            f"{draft.nodes[p].name!r} may lose the race of {node.name!r} and be "
+                            f"cancelled, yet {listing(others)} needs it"
+                        ),
+                        f"Remove that edge, or give {node.name!r} cancel_rest=False",
+                    )
+
+
+def _most_at_once(draft: Draft, nodes: list[int]) -> int:
+    # Nodes under different targets of one branch exclude each other; count one branch at
+    # a time, which is exact for the usual single branch and never too low.
+    best = len(nodes)
+    for branch, choices in draft.choices.items():
+        bound = [i for i in nodes if branch in draft.allowed[i]]
+        free = len(nodes) - len(bound)
+        most = max(
+            (sum(t in draft.allowed[i][branch] for i in bound) for t in choices.values()),
+            default=0,
+        )
+        best = min(best, free + most)
+    return best
