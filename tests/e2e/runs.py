@@ -21,6 +21,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import get_current_span
 
 from hush.core import (
     END,
@@ -292,11 +293,38 @@ def _mislinked(trace: JaegerTrace, span: JaegerSpan) -> Iterator[str]:
 # --- parts of workflows ---------------------------------------------------------------------
 
 
-def nap(name: str, ms: float = 1, **options: Any) -> CodeNode:
-    async def sleep() -> None:
-        await anyio.sleep(ms / 1000)
+SLEPT = "test.slept_ms"
+"""On the span of whatever slept: for how long it meant to."""
+STALL_MS = 8
 
-    return CodeNode(name=name, code_fn=sleep, **options)
+
+async def sleep(ms: float) -> None:
+    get_current_span().set_attribute(SLEPT, ms)
+    await anyio.sleep(ms / 1000)
+
+
+def sleep_in_thread(ms: float) -> None:
+    get_current_span().set_attribute(SLEPT, ms)
+    time.sleep(ms / 1000)
+
+
+def stalled(found: JaegerTrace) -> bool:
+    """Say whether the machine was too busy to wake a sleeper in time.
+
+    What happened in which order is then chance, and the run is no test of who waited for whom.
+    """
+    return any(
+        span.duration_us / 1000 > span.tags[SLEPT] + STALL_MS
+        for span in found.spans
+        if SLEPT in span.tags
+    )
+
+
+def nap(name: str, ms: float = 1, **options: Any) -> CodeNode:
+    async def work() -> None:
+        await sleep(ms)
+
+    return CodeNode(name=name, code_fn=work, **options)
 
 
 def instant(name: str, **options: Any) -> CodeNode:
@@ -323,18 +351,18 @@ def map_of(code_fn: Callable[..., Any], *, limit: int = 16, node: Any = None, **
 
 
 async def nap_item(item: float) -> None:
-    await anyio.sleep(item / 1000)
+    await sleep(item)
 
 
 def thread_item(item: float) -> None:
-    time.sleep(item / 1000)
+    sleep_in_thread(item)
 
 
 def flaky(times: int) -> Callable[[], Any]:
     tries = itertools.count(1)
 
     async def call() -> None:
-        await anyio.sleep(0.005)
+        await sleep(5)
         number = next(tries)
         if number <= times:
             raise ConnectionError(f"try {number}")
@@ -362,14 +390,14 @@ def build_diamond() -> None:
 
 
 def build_threads() -> None:
-    def sleep(ms: float) -> Callable[[], None]:
-        def work() -> None:
-            time.sleep(ms / 1000)
+    def work(ms: float) -> Callable[[], None]:
+        def nap_in_thread() -> None:
+            sleep_in_thread(ms)
 
-        return work
+        return nap_in_thread
 
     first, fast, slow, join = (
-        CodeNode(name=name, code_fn=sleep(ms))
+        CodeNode(name=name, code_fn=work(ms))
         for name, ms in (("a", 20), ("fast", 20), ("slow", 60), ("join", 20))
     )
     START >> first >> [fast, slow] >> join >> END

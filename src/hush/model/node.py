@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hush.model.each import Each
     from hush.model.graph import Graph
 
-__all__ = ("Node", "is_duration")
+__all__ = ("Node", "is_duration", "policy_flaws")
 
 FORBIDDEN_IN_NAMES = ".[]"
 """They separate the parts of a path."""
@@ -280,16 +280,7 @@ class Node(Linkable):
                 f"{name!r} is no name for a node",
                 "Give name= a non-empty string without dots and brackets",
             )
-        for policy in ("timeout_s", "deadline_s"):
-            value = getattr(self, policy)
-            if value is not None and not is_duration(value):
-                yield Flaw(
-                    "bad-policy",
-                    f"{policy}={value!r}",
-                    "Give a positive number of seconds, or None",
-                )
-        if self.retry is not None and not isinstance(self.retry, Retry):
-            yield Flaw("bad-policy", f"retry={self.retry!r}", "Give Retry(attempts=...) or None")
+        yield from policy_flaws(self.retry, self.timeout_s, self.deadline_s)
         if self.on_error not in self._on_error_choices():
             yield Flaw(
                 "bad-policy",
@@ -310,6 +301,28 @@ class Node(Linkable):
     def __repr__(self) -> str:
         """Return kind and name."""
         return f"{type(self).__name__}({self.name!r})"
+
+
+def policy_flaws(retry: object, timeout_s: object, deadline_s: object) -> Iterable[Flaw]:
+    """Check a retry policy and time limits.
+
+    Args:
+        retry: what was given as ``retry=``.
+        timeout_s: likewise.
+        deadline_s: likewise.
+
+    Yields:
+        What is wrong with them.
+    """
+    for policy, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
+        if value is not None and not is_duration(value):
+            yield Flaw(
+                "bad-policy",
+                f"{policy}={value!r}",
+                "Give a positive number of seconds, or None",
+            )
+    if retry is not None and not isinstance(retry, Retry):
+        yield Flaw("bad-policy", f"retry={retry!r}", "Give Retry(attempts=...) or None")
 
 
 def is_duration(value: object) -> bool:

@@ -11,7 +11,7 @@ from hush import semconv
 from hush.model.contract import BodyOutputs, FanOut, Flaw, ItemRecord
 from hush.model.each import Each
 from hush.model.graph import Graph
-from hush.model.retry import Retry
+from hush.model.node import policy_flaws
 
 if TYPE_CHECKING:
     from hush.model.contract import NodeContext
@@ -255,22 +255,7 @@ class ItemsNode(Graph):
         limit = self.max_concurrency
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
             yield Flaw("bad-policy", f"max_concurrency={limit!r}", "Give a positive integer")
-        from hush.model.node import is_duration  # noqa: PLC0415  # used here only
-
-        for policy, value in (
-            ("timeout_s", self.item_timeout_s),
-            ("deadline_s", self.item_deadline_s),
-        ):
-            if value is not None and not is_duration(value):
-                yield Flaw(
-                    "bad-policy",
-                    f"{policy}={value!r}",
-                    "Give a positive number of seconds, or None",
-                )
-        if self.item_retry is not None and not isinstance(self.item_retry, Retry):
-            yield Flaw(
-                "bad-policy", f"retry={self.item_retry!r}", "Give Retry(attempts=...) or None"
-            )
+        yield from policy_flaws(self.item_retry, self.item_timeout_s, self.item_deadline_s)
         if not _is_tolerance(self.max_failures):
             yield Flaw(
                 "bad-policy",
