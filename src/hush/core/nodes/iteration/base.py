@@ -15,6 +15,7 @@ from hush.model.node import policy_flaws
 
 if TYPE_CHECKING:
     from hush.model.contract import NodeContext
+    from hush.model.retry import Retry
 
 __all__ = ("Each", "ItemFailure", "ItemsNode")
 
