@@ -2,7 +2,7 @@
 
 ``PARENT["x"]`` and ``node["y"]`` are references. Operations on one are recorded, not
 executed: ``PARENT["score"] * 2``, ``node["rows"][0].name``, ``ref.apply(fn)``. They are
-replayed by :meth:`Ref.evaluate` once the value is there. A reference knows its owner
+replayed by :func:`compile_value`'s functions once the value is there. A reference knows its owner
 only as an opaque object; it knows nothing of graphs, plans or event loops.
 
 Recorded operators follow Python's data model. Python itself forces a few exceptions:
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol
 
-__all__ = ("MISSING", "Missing", "Op", "Ref", "RefOwner", "as_ref", "references_in")
+__all__ = ("MISSING", "Missing", "Op", "Ref", "RefOwner", "as_ref", "reads_in", "references_in")
 
 
 class Missing:
@@ -60,11 +60,14 @@ class Op:
     kwargs: tuple[tuple[str, Any], ...] = ()
 
 
-def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def call(value: Any, other: Any) -> Any:
-        return function(other, value)
+@dataclass(frozen=True, slots=True)
+class _Reflected:
+    """An operation whose recorded side stands on the right; a class, so that it pickles."""
 
-    return call
+    function: Callable[[Any, Any], Any]
+
+    def __call__(self, value: Any, other: Any) -> Any:
+        return self.function(other, value)
 
 
 def _invert(value: Any) -> Any:
@@ -80,6 +83,14 @@ def _apply(value: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) 
     return function(value, *args, **kwargs)
 
 
+OR_DEFAULT: Final = ".or_default(...)"
+"""Symbol of the operation that stands for an absent value."""
+
+
+def _or_default(value: Any, default: Any) -> Any:
+    return default if value is MISSING else value
+
+
 class Ref:
     """A value that will exist when the graph runs; immutable.
 
@@ -87,14 +98,13 @@ class Ref:
     ``ref.apply(fn)`` for anything that no operator says.
     """
 
-    __slots__ = ("_default", "_key", "_ops", "_owner")
+    __slots__ = ("_key", "_ops", "_owner")
 
     def __init__(
         self,
         owner: RefOwner,
         key: str,
         ops: tuple[Op, ...] = (),
-        default: Any = MISSING,
     ) -> None:
         """Point to ``key`` of ``owner``.
 
@@ -102,19 +112,16 @@ class Ref:
             owner: a node, or PARENT.
             key: name of the output (of a node) or of the value (of PARENT).
             ops: operations recorded so far, first one first.
-            default: what stands in for an absent value, after all operations;
-                MISSING means none.
         """
         self._owner = owner
         self._key = key
         self._ops = ops
-        self._default = default
 
     # --- recording -------------------------------------------------------------------
 
     def _record(self, symbol: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Ref:
         op = Op(symbol, function, args, tuple(kwargs.items()))
-        return Ref(self._owner, self._key, (*self._ops, op), self._default)
+        return Ref(self._owner, self._key, (*self._ops, op))
 
     def apply(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Ref:
         """Record ``function(value, *args, **kwargs)``.
@@ -132,13 +139,15 @@ class Ref:
     def or_default(self, default: Any) -> Ref:
         """Give the value to use when the source was skipped or never written.
 
+        It stands for all that was recorded before; what is recorded after applies to it.
+
         Args:
             default: any value; None is a value like any other.
 
         Returns:
             A new reference.
         """
-        return Ref(self._owner, self._key, self._ops, default)
+        return self._record(OR_DEFAULT, _or_default, default)
 
     def __getitem__(self, item: Any) -> Ref:
         return self._record("[...]", operator.getitem, item)
@@ -197,7 +206,8 @@ class Ref:
         """Return the reference as it was written, operations shortened."""
         text = f"{self._owner.ref_name}[{self._key!r}]"
         for op in self._ops:
-            text += op.symbol if op.symbol.startswith((".", "[", "(")) else f".<{op.symbol}>"
+            plain = op.symbol.startswith((".", "[", "("))
+            text += op.symbol if plain else f".<{op.symbol}>"
         return text
 
     # --- operators ------------------------------------------------------------------------
@@ -224,67 +234,67 @@ class Ref:
         return self._record("+", operator.add, other)
 
     def __radd__(self, other: Any) -> Ref:
-        return self._record("+", _reflected(operator.add), other)
+        return self._record("+", _Reflected(operator.add), other)
 
     def __sub__(self, other: Any) -> Ref:
         return self._record("-", operator.sub, other)
 
     def __rsub__(self, other: Any) -> Ref:
-        return self._record("-", _reflected(operator.sub), other)
+        return self._record("-", _Reflected(operator.sub), other)
 
     def __mul__(self, other: Any) -> Ref:
         return self._record("*", operator.mul, other)
 
     def __rmul__(self, other: Any) -> Ref:
-        return self._record("*", _reflected(operator.mul), other)
+        return self._record("*", _Reflected(operator.mul), other)
 
     def __truediv__(self, other: Any) -> Ref:
         return self._record("/", operator.truediv, other)
 
     def __rtruediv__(self, other: Any) -> Ref:
-        return self._record("/", _reflected(operator.truediv), other)
+        return self._record("/", _Reflected(operator.truediv), other)
 
     def __floordiv__(self, other: Any) -> Ref:
         return self._record("//", operator.floordiv, other)
 
     def __rfloordiv__(self, other: Any) -> Ref:
-        return self._record("//", _reflected(operator.floordiv), other)
+        return self._record("//", _Reflected(operator.floordiv), other)
 
     def __mod__(self, other: Any) -> Ref:
         return self._record("%", operator.mod, other)
 
     def __rmod__(self, other: Any) -> Ref:
-        return self._record("%", _reflected(operator.mod), other)
+        return self._record("%", _Reflected(operator.mod), other)
 
     def __pow__(self, other: Any) -> Ref:
         return self._record("**", operator.pow, other)
 
     def __rpow__(self, other: Any) -> Ref:
-        return self._record("**", _reflected(operator.pow), other)
+        return self._record("**", _Reflected(operator.pow), other)
 
     def __matmul__(self, other: Any) -> Ref:
         return self._record("@", operator.matmul, other)
 
     def __rmatmul__(self, other: Any) -> Ref:
-        return self._record("@", _reflected(operator.matmul), other)
+        return self._record("@", _Reflected(operator.matmul), other)
 
     def __and__(self, other: Any) -> Ref:
         return self._record("&", operator.and_, other)
 
     def __rand__(self, other: Any) -> Ref:
-        return self._record("&", _reflected(operator.and_), other)
+        return self._record("&", _Reflected(operator.and_), other)
 
     def __or__(self, other: Any) -> Ref:
         return self._record("|", operator.or_, other)
 
     def __ror__(self, other: Any) -> Ref:
-        return self._record("|", _reflected(operator.or_), other)
+        return self._record("|", _Reflected(operator.or_), other)
 
     def __xor__(self, other: Any) -> Ref:
         return self._record("^", operator.xor, other)
 
     def __rxor__(self, other: Any) -> Ref:
-        return self._record("^", _reflected(operator.xor), other)
+        return self._record("^", _Reflected(operator.xor), other)
 
     def __neg__(self) -> Ref:
         return self._record("neg", operator.neg)
@@ -310,7 +320,11 @@ class RefParts:
     owner: RefOwner
     key: str
     ops: tuple[Op, ...]
-    default: Any
+
+    @property
+    def default(self) -> Any:
+        """The last default that was given; MISSING where there is none."""
+        return next((op.args[0] for op in reversed(self.ops) if op.symbol == OR_DEFAULT), MISSING)
 
 
 def parts(ref: Ref) -> RefParts:
@@ -320,12 +334,10 @@ def parts(ref: Ref) -> RefParts:
         ref: any reference.
 
     Returns:
-        Owner, key, recorded operations and default (MISSING where none was given).
+        Owner, key and recorded operations.
     """
     read = object.__getattribute__
-    return RefParts(
-        read(ref, "_owner"), read(ref, "_key"), read(ref, "_ops"), read(ref, "_default")
-    )
+    return RefParts(read(ref, "_owner"), read(ref, "_key"), read(ref, "_ops"))
 
 
 def as_ref(value: object, key: str) -> Ref | None:
@@ -355,19 +367,35 @@ def references_in(value: object) -> tuple[Ref, ...]:
     Returns:
         Every reference, outermost first.
     """
-    found: list[Ref] = []
-    pending: list[object] = [value]
+    return tuple(ref for ref, _ in reads_in(value))
+
+
+def reads_in(value: object) -> tuple[tuple[Ref, bool], ...]:
+    """Find the references in a value, and whether each has a default to stand for it.
+
+    Args:
+        value: as for :func:`references_in`.
+
+    Returns:
+        References, outermost first; a default covers all that was recorded before it,
+        references among the arguments included.
+    """
+    found: list[tuple[Ref, bool]] = []
+    pending: list[tuple[object, bool]] = [(value, False)]
     while pending:
-        one = pending.pop()
+        one, covered = pending.pop()
         if isinstance(one, Ref):
-            found.append(one)
-            for op in parts(one).ops:
-                pending.extend(op.args)
-                pending.extend(item for _, item in op.kwargs)
+            ops = parts(one).ops
+            last = max((i for i, op in enumerate(ops) if op.symbol == OR_DEFAULT), default=-1)
+            found.append((one, covered or last >= 0))
+            for i, op in enumerate(ops):
+                inside = covered or i < last
+                pending.extend((arg, inside) for arg in op.args)
+                pending.extend((arg, inside) for _, arg in op.kwargs)
         elif type(one) is dict:
-            pending.extend(one.values())
+            pending.extend((item, covered) for item in one.values())
         elif type(one) in (list, tuple):
-            pending.extend(one)  # type: ignore[arg-type]  # exact list or tuple
+            pending.extend((item, covered) for item in one)  # type: ignore[attr-defined]  # exact list or tuple
     return tuple(found)
 
 
@@ -409,39 +437,36 @@ def compile_value(value: object, lookup: Callable[[Ref], Callable[[Any], Any]]) 
 
 
 def _compile_ref(ref: Ref, lookup: Callable[[Ref], Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    inside = parts(ref)
     source = lookup(ref)
-    default = inside.default
-    if not inside.ops:
-        if default is MISSING:
-            return source
-
-        def plain(frame: Any) -> Any:
-            value = source(frame)
-            return default if value is MISSING else value
-
-        return plain
-
+    ops = parts(ref).ops
+    if not ops:
+        return source
     steps = [
         (
             op.function,
+            op.symbol == OR_DEFAULT,
             [compile_value(arg, lookup) for arg in op.args],
             [(name, compile_value(arg, lookup)) for name, arg in op.kwargs],
         )
-        for op in inside.ops
+        for op in ops
     ]
 
     def operated(frame: Any) -> Any:
         value = source(frame)
-        for function, args, kwargs in steps:
+        for function, stands_in, args, kwargs in steps:
+            if stands_in:
+                if value is MISSING:
+                    value = args[0](frame)
+                continue
             if value is MISSING:
-                return default
+                continue
             arguments = [read(frame) for read in args]
             named = {name: read(frame) for name, read in kwargs}
             if any(item is MISSING for item in (*arguments, *named.values())):
-                return default
-            value = function(value, *arguments, **named)
-        return default if value is MISSING else value
+                value = MISSING
+            else:
+                value = function(value, *arguments, **named)
+        return value
 
     return operated
 

@@ -15,7 +15,7 @@ from hush.model.contract import Parameters
 from hush.model.each import Each
 from hush.model.edge import END, START, Parent
 from hush.model.join import First
-from hush.model.ref import MISSING, Ref, parts, references_in
+from hush.model.ref import Ref, parts, reads_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -278,13 +278,11 @@ class Draft:
                         yield Read(i, owner, name, name, name in parameters.optional)
 
     def _reads_of(self, i: int, value: Any, label: str, *, optional: bool) -> Iterator[Read]:
-        # A default at the outside covers what stands inside its operations, too.
-        covered = isinstance(value, Ref) and parts(value).default is not MISSING
-        plain = isinstance(value, Ref)
-        for ref in references_in(value):
+        # Where the whole input is one reference, a parameter's own default stands for it.
+        spared = optional and isinstance(value, Ref)
+        for ref, covered in reads_in(value):
             inside = parts(ref)
-            done_without = covered or inside.default is not MISSING or (optional and plain)
-            yield Read(i, inside.owner, inside.key, label, done_without)
+            yield Read(i, inside.owner, inside.key, label, covered or spared)
 
     def provided(self, providers: set[int], reader: int) -> bool:
         """Say whether at least one provider has certainly run when ``reader`` runs.

@@ -126,7 +126,7 @@ class Plan:
         result: dict[str, Any] = {}
         for output in maps:
             inside = parts(output.source)
-            plain = Ref(PARENT, inside.key, inside.ops, inside.default)
+            plain = Ref(PARENT, inside.key, inside.ops)
             value = evaluate(plain, wrote)
             if value is not MISSING:
                 result[output.key] = value

@@ -10,7 +10,7 @@ from hush.errors import ConditionError, LoopLimitError
 from hush.model.contract import Flaw
 from hush.model.edge import Parent
 from hush.model.graph import Graph
-from hush.model.ref import MISSING, evaluate, parts, references_in
+from hush.model.ref import MISSING, evaluate, parts, reads_in, references_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -109,9 +109,7 @@ class WhileLoopNode(Graph):
             return frozenset()
         if condition.ref is not None:
             names = frozenset(
-                parts(ref).key
-                for ref in references_in(condition.ref)
-                if parts(ref).default is MISSING and parts(condition.ref).default is MISSING
+                parts(ref).key for ref, covered in reads_in(condition.ref) if not covered
             )
         else:
             names = condition.names
