@@ -21,7 +21,7 @@ from hush.insight.glyphs import choose_glyphs
 from hush.insight.record import from_span
 from hush.insight.tree import group_traces
 from hush.insight.waterfall import print_waterfall
-from hush.observe.configure import configure
+from hush.observe import configure
 
 MOST_FAILURES = 8
 MOST_ITEMS = 4  # in the waterfall

@@ -219,3 +219,56 @@ def test_an_abandoned_thread_does_not_hold_up_the_exit(backend):
     )
     assert time.perf_counter() - began < 40
     assert (done.stdout, done.stderr, done.returncode) == ("timeout\n", "", 0)
+
+
+async def test_a_direct_cancel_of_the_task_awaits_the_thread_too(anyio_backend_name):
+    if anyio_backend_name == "trio":
+        pytest.skip("trio's tasks cannot be cancelled directly")
+    import asyncio
+
+    begun, done = threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        time.sleep(0.1)
+        done.set()
+
+    with capture_spans() as captured:
+        task = asyncio.ensure_future(Hush(graph_of(work)).run())
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert done.is_set()
+    captured.tree.assert_sound()
+    assert captured.tree.root.record.outcome == "cancelled"
+
+
+async def test_wait_for_around_a_run(anyio_backend_name):
+    if anyio_backend_name == "trio":
+        pytest.skip("asyncio's")
+    import asyncio
+
+    done = threading.Event()
+
+    def work():
+        time.sleep(0.1)
+        done.set()
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(Hush(graph_of(work)).run(), 0.02)
+    assert done.is_set()
+
+
+async def test_a_cancellation_goes_before_a_failure_that_came_with_it():
+    def work():
+        time.sleep(0.05)
+        raise ValueError("late")
+
+    with capture_spans() as captured, anyio.move_on_after(0.01) as scope:
+        await Hush(graph_of(work)).run()
+    assert scope.cancelled_caught
+    assert captured.tree.one("node n").record.is_red

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 import anyio
+import anyio.lowlevel
 
 from hush import semconv
 from hush.core.result import RunResult
 from hush.core.stream import RunStream
-from hush.errors import InputError, NodeTimeoutError, RunError, text_of, type_name
+from hush.errors import InputError, NodeTimeoutError
 from hush.executors.in_process import InProcess
 from hush.model.node import is_duration
 from hush.observe.tracing import current_instrument
@@ -23,6 +24,7 @@ from hush.runtime.failing import (
     failed,
     failure_of,
     only_interrupt,
+    run_error,
 )
 from hush.runtime.instrument import OK, Scope
 from hush.runtime.lineage import Lineage
@@ -32,6 +34,7 @@ from hush.runtime.state import Frame, Run, RunState, merged_inputs, new_id
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Unpack
 
     from hush.errors import Failure
     from hush.model.graph import Graph
@@ -39,6 +42,17 @@ if TYPE_CHECKING:
     from hush.runtime.instrument import Observation
 
 __all__ = ("Hush",)
+
+
+class RunOptions(TypedDict, total=False):
+    """What :meth:`Hush.run` takes besides the inputs."""
+
+    request_id: str | None
+    user_id: str | None
+    session_id: str | None
+    deadline_s: float | None
+    on_event: Callable[[Event], Any] | None
+
 
 MAX_THREADS = 256
 """Least number of threads that plain functions may use at the same time."""
@@ -106,7 +120,9 @@ class Hush:
         ids = {"request_id": request_id, "user_id": user_id, "session_id": session_id}
         return await self.run_with_sink(self.check_inputs(inputs), ids, deadline_s, sink)
 
-    async def __call__(self, inputs: Mapping[str, Any] | None = None, **options: Any) -> RunResult:
+    async def __call__(
+        self, inputs: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
+    ) -> RunResult:
         """Run the workflow once; the same as :meth:`run`."""
         return await self.run(inputs, **options)
 
@@ -115,7 +131,7 @@ class Hush:
         inputs: Mapping[str, Any] | None = None,
         *,
         backend: Literal["asyncio", "trio"] = "asyncio",
-        **options: Any,
+        **options: Unpack[RunOptions],
     ) -> RunResult:
         """Run the workflow once in an event loop of its own.
 
@@ -285,7 +301,9 @@ class Hush:
         if sink is not None:
             await sink.emit(self._ended(run, ending.outcome, began))
         if ending is not OK:
-            raise self._run_error(run, failures) from failures[0].exception
+            # A cancellation of the caller goes before a failure that came with it.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            raise run_error(failures, state.run_id, state.trace_id) from failures[0].exception
         return RunResult(outputs, run)
 
     async def _under_deadline(
@@ -325,20 +343,6 @@ class Hush:
 
     def _ended(self, run: Run, outcome: str, began: float) -> RunEnded:
         return RunEnded(self.plan.name, run.state.run_id, outcome, perf_counter() - began)
-
-    def _run_error(self, run: Run, failures: tuple[Failure, ...]) -> RunError:
-        root = failures[0]
-        cause = root.exception
-        what = f"{root.error_type}: {root.message}"
-        if cause is not None:
-            what = f"{type_name(cause)}: {getattr(cause, 'message', None) or text_of(cause)}"
-        return RunError(
-            root.path,
-            what,
-            failures,
-            run_id=run.state.run_id,
-            trace_id=run.state.trace_id,
-        )
 
     def __repr__(self) -> str:
         """Return the graph's name and size."""

@@ -14,6 +14,7 @@ import math
 import operator
 import sys
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -90,10 +91,7 @@ class InProcess:
             waited_s = perf_counter() - began
         try:
             if on_abandon is None:
-                # Our own limiter has let it in; anyio's own must not hold it back.
-                result = await anyio.to_thread.run_sync(
-                    functools.partial(_outcome, function), limiter=_unlimited()
-                )
+                result = await _Awaited(function).call()
             else:
                 result = await _Leavable(function).call(on_abandon)
         finally:
@@ -202,6 +200,59 @@ def _outcome(function: Callable[[], Any]) -> _Outcome:
         return _Outcome(None, wrapped)
     except Exception as error:  # noqa: BLE001  # raised again on the loop's side
         return _Outcome(None, error)
+
+
+class _Awaited:
+    """A call in a worker thread that nothing leaves behind.
+
+    anyio shields such a call from cancel scopes; a task that asyncio cancels directly
+    (``task.cancel()``, ``asyncio.wait_for``) would be gone all the same, and the function
+    would go on behind the back of a run that is over.
+    """
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self._lock = threading.Lock()
+        self._state = "new"
+        self._finished: anyio.Event | None = None
+        self._token: Any = None
+
+    async def call(self) -> _Outcome:
+        try:
+            # Our own limiter has let it in; anyio's own must not hold it back.
+            return await anyio.to_thread.run_sync(self._work, limiter=_unlimited())
+        except BaseException:
+            await self._wait()
+            raise
+
+    def _work(self) -> _Outcome:
+        with self._lock:
+            if self._state == "dropped":
+                return _Outcome(None, None)
+            self._state = "running"
+        try:
+            return _outcome(self._function)
+        finally:
+            with self._lock:
+                self._state = "finished"
+                finished = self._finished
+            if finished is not None:
+                with suppress(RuntimeError):  # the loop is gone, and with it whoever waited
+                    anyio.from_thread.run_sync(finished.set, token=self._token)
+
+    async def _wait(self) -> None:
+        with self._lock:
+            if self._state == "new":
+                self._state = "dropped"
+            if self._state != "running":
+                return
+            self._finished = anyio.Event()
+            self._token = anyio.lowlevel.current_token()
+        while not self._finished.is_set():
+            # Another direct cancellation must not cut the wait short either; the first one is
+            # on its way already, and whoever sent it is told by it.
+            with suppress(anyio.get_cancelled_exc_class()), anyio.CancelScope(shield=True):
+                await self._finished.wait()
 
 
 class _Leavable:

@@ -7,16 +7,17 @@ context variable, so graphs can be built in several tasks or threads at once.
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hush.model.contract import Parameters
 from hush.model.node import Node
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     from hush.model.edge import Edge
+    from hush.model.options import NodeOptions
 
 __all__ = ("Graph", "current_graph")
 
@@ -33,7 +34,7 @@ class Graph(Node):
 
     kind = "graph"
 
-    def __init__(self, name: str | None = None, **options: Any) -> None:
+    def __init__(self, name: str | None = None, **options: Unpack[NodeOptions]) -> None:
         """Start an empty graph.
 
         Args:

@@ -113,6 +113,10 @@ class Node(Linkable):
         del body
         return None
 
+    def required_outputs(self) -> frozenset[str] | None:
+        """Return those of the declared outputs that must be there, None where all must."""
+        return None
+
     def targets(self) -> tuple[Any, ...]:
         """Return the successors, as names or nodes, among which the node chooses."""
         return ()

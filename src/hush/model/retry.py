@@ -60,9 +60,13 @@ class Retry:
             if not low <= value <= high or not math.isfinite(value):
                 msg = f"Retry({name}={value!r}): expected a finite number from {low} to {high}"
                 raise ValueError(msg)
-        if not (callable(self.on) or isinstance(self.on, tuple)):
-            msg = f"Retry(on={self.on!r}): expected exception classes or a predicate"
-            raise TypeError(msg)
+        classes = self.on if isinstance(self.on, tuple) else (self.on,)
+        for one in classes:
+            if isinstance(one, type) and issubclass(one, Exception):
+                continue
+            if isinstance(one, type) or isinstance(self.on, tuple) or not callable(one):
+                msg = f"Retry(on={self.on!r}): expected exception classes or a predicate"
+                raise TypeError(msg)
 
     def matches(self, error: Exception) -> bool:
         """Say whether ``error`` is to be retried.
@@ -90,5 +94,5 @@ class Retry:
         try:
             pause = self.initial_s * self.factor ** (attempt - 1)
         except OverflowError:
-            pause = self.max_s
+            pause = self.max_s if self.initial_s else 0.0
         return min(pause, self.max_s) * (1.0 - self.jitter * random)

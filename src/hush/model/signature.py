@@ -15,9 +15,17 @@ from typing import Any
 from hush.model.contract import Parameters
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-__all__ = ("CallShape", "call_shape", "declared_keys", "is_async", "is_generator", "is_lambda")
+__all__ = (
+    "CallShape",
+    "DeclaredKeys",
+    "call_shape",
+    "declared_keys",
+    "is_async",
+    "is_generator",
+    "is_lambda",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,8 @@ class CallShape:
     parameters: Parameters
     positional: tuple[str, ...]
     """Names that can only be passed by position, in order."""
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Defaults of those of them that have one."""
 
     def bind(self, inputs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Split inputs into positional and keyword arguments.
@@ -40,11 +50,12 @@ class CallShape:
         if not self.positional:
             return (), inputs
         named = dict(inputs)
-        args = []
-        for name in self.positional:
-            if name not in named:
-                break
-            args.append(named.pop(name))
+        # Up to the last one that was given, a default fills each gap.
+        given = [i for i, name in enumerate(self.positional) if name in named]
+        args = [
+            named.pop(name) if name in named else self.defaults[name]
+            for name in self.positional[: max(given, default=-1) + 1]
+        ]
         return tuple(args), named
 
 
@@ -64,6 +75,7 @@ def call_shape(function: Callable[..., Any]) -> CallShape:
     required: set[str] = set()
     optional: set[str] = set()
     positional: list[str] = []
+    defaults: dict[str, Any] = {}
     takes_any = False
     for name, parameter in signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -73,33 +85,59 @@ def call_shape(function: Callable[..., Any]) -> CallShape:
         else:
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 positional.append(name)
+                if parameter.default is not parameter.empty:
+                    defaults[name] = parameter.default
             (required if parameter.default is parameter.empty else optional).add(name)
     return CallShape(
-        Parameters(frozenset(required), frozenset(optional), takes_any), tuple(positional)
+        Parameters(frozenset(required), frozenset(optional), takes_any),
+        tuple(positional),
+        defaults,
     )
 
 
-def declared_keys(function: Callable[..., Any]) -> frozenset[str] | None:
+@dataclass(frozen=True, slots=True)
+class DeclaredKeys:
+    """The outputs that a return annotation declares."""
+
+    names: frozenset[str]
+    required: frozenset[str]
+    """Those that must be there."""
+
+
+def declared_keys(function: Callable[..., Any]) -> DeclaredKeys | None:
     """Return the keys that a callable's return annotation declares.
 
     Args:
         function: any callable.
 
     Returns:
-        The keys of a TypedDict that are not optional, or a dataclass's fields; None for
-        any other annotation and for one that cannot be resolved.
+        All keys of a TypedDict or fields of a dataclass, and those of them that must be
+        there; None for any other annotation and for one that cannot be resolved.
     """
     target = innermost(function)
     try:
-        hints = typing.get_type_hints(target)
+        annotation = typing.get_type_hints(target).get("return")
+        if typing.is_typeddict(annotation):
+            hints = typing.get_type_hints(annotation, include_extras=True)
+            return DeclaredKeys(frozenset(hints), _required_keys(annotation, hints))
     except Exception:  # noqa: BLE001  # resolving an annotation runs user text and may raise anything; without one the keys are known at run time
         return None
-    annotation = hints.get("return")
-    if typing.is_typeddict(annotation):
-        return frozenset(getattr(annotation, "__required_keys__", ()))
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        return frozenset(field.name for field in dataclasses.fields(annotation))
+        fields = frozenset(field.name for field in dataclasses.fields(annotation))
+        return DeclaredKeys(fields, fields)
     return None
+
+
+def _required_keys(kind: Any, hints: dict[str, Any]) -> frozenset[str]:
+    # The class itself cannot look into annotations that are strings; resolved ones say it.
+    required = set(kind.__required_keys__)
+    for name, hint in hints.items():
+        origin = typing.get_origin(hint)
+        if origin is typing.NotRequired:
+            required.discard(name)
+        elif origin is typing.Required:
+            required.add(name)
+    return frozenset(required)
 
 
 def innermost(function: Callable[..., Any]) -> Any:

@@ -79,7 +79,7 @@ def _compile(graph: Graph, path: str, problems: list[Problem], *, depth: int, to
             bodies[i] = _compile(node, inner, problems, depth=depth + 1, top=False)
     draft = Draft(graph, path, bodies)
     values = Values(draft, bodies, frozenset(graph.inputs), open_given=bool(graph.star_inputs))
-    problems.extend(check(draft, values))
+    problems.extend(check(draft, values, top=top))
     parent_reads: dict[int, set[str]] = defaultdict(set)
     for read in values.parent_reads():
         parent_reads[read.reader].add(read.key)
@@ -153,7 +153,7 @@ def _lanes(draft: Draft) -> dict[int, frozenset[int]]:
         joins: set[int] = set()
         successors = draft.successors[i]
         for j in successors:
-            if draft.nodes[j].join is not None:
+            if draft.joins[j] is not None:
                 joins.add(j)
             elif j in lanes:
                 joins |= lanes[j]
@@ -167,7 +167,7 @@ def _lanes(draft: Draft) -> dict[int, frozenset[int]]:
 
 def _shape(draft: Draft, lanes: Mapping[int, frozenset[int]]) -> Shape:
     size = len(draft.nodes)
-    joins = [node.join for node in draft.nodes]
+    joins = draft.joins
     return Shape(
         size=size,
         hard=tuple(
@@ -225,15 +225,22 @@ def _node_plan(draft: Draft, values: Values, i: int) -> NodePlan:
         ),
         star_output=node.star_output,
         reads=reads,
-        expected=frozenset(certain if body is not None else certain | (declared or frozenset())),
+        expected=frozenset(
+            certain if body is not None else certain | _required_outputs(node, declared)
+        ),
         declared=declared,
         body=body,
         protected={
             j: frozenset(draft.predecessors(j)) - {i}
             for j in draft.successors[i]
-            if isinstance(draft.nodes[j].join, First)
+            if isinstance(draft.joins[j], First)
         },
     )
+
+
+def _required_outputs(node: Node, declared: frozenset[str] | None) -> frozenset[str]:
+    required = node.required_outputs()
+    return (declared or frozenset()) if required is None else required
 
 
 def _star_inputs(draft: Draft, i: int) -> list[StarInput]:

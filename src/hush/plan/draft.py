@@ -8,20 +8,21 @@ as bit masks, so that "does a run before b" costs one shift also in a chain of 1
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hush.model.contract import Parameters
 from hush.model.each import Each
 from hush.model.edge import END, START, Parent
-from hush.model.join import First
+from hush.model.join import First, Quorum
 from hush.model.ref import Ref, parts, reads_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hush.model.edge import Edge
     from hush.model.graph import Graph
+    from hush.model.join import Join
     from hush.model.node import Node
     from hush.plan.plan import Plan
 
@@ -42,6 +43,8 @@ class Read:
     """Name of the input that it goes to, for messages."""
     optional: bool
     """Whether the reader can do without it."""
+    from_output: bool = False
+    """Whether it is the reader's own output on its way out."""
 
 
 class Draft:
@@ -56,7 +59,8 @@ class Draft:
         from_start: nodes with an edge from START.
         choices: by choosing node, the successors among which it chooses.
         order: indices in topological order; nodes on a cycle are left out.
-        cycle: indices of one cycle, first one repeated at the end; empty if none.
+        cycles: indices of one cycle of each knot of cycles, first one repeated at the end.
+        joins: by node, its Quorum or First; None where it has none, or none that can be met.
         before: by node, bit mask of all its ancestors.
         reads: every value that a node reads.
         parent_reads: those from PARENT, by name.
@@ -79,7 +83,9 @@ class Draft:
         self.index: dict[int, int] = {id(node): i for i, node in enumerate(self.nodes)}
         self.names: dict[str, int] = {}
         for i, node in enumerate(self.nodes):
-            self.names.setdefault(node.name, i)
+            if isinstance(node.name, str):
+                self.names.setdefault(node.name, i)
+        self.joins = [_valid(node.join) for node in self.nodes]
         size = len(self.nodes)
         self.hard: list[list[int]] = [[] for _ in range(size)]
         self.soft: list[list[int]] = [[] for _ in range(size)]
@@ -106,7 +112,7 @@ class Draft:
                 self.output_reads[owner].add(read.key)
                 if not read.optional:
                     self.certain_reads[owner].add(read.key)
-        self.all_hard = not any(self.soft) and not any(node.join for node in self.nodes)
+        self.all_hard = not any(self.soft) and not any(self.joins)
 
     # --- edges ---------------------------------------------------------------------------
 
@@ -125,6 +131,10 @@ class Draft:
                     seen.add((source, target))
                     (self.soft if edge.soft else self.hard)[target].append(source)
                     self.successors[source].append(target)
+                elif not edge.soft and source in self.soft[target]:
+                    # Both kinds between two nodes: the hard one says more.
+                    self.soft[target].remove(source)
+                    self.hard[target].append(source)
             elif not (edge.source is START and edge.target is END):
                 self.stray_edges.append(edge)
         self._edges_seen = seen
@@ -152,6 +162,10 @@ class Draft:
             return self.names.get(target)
         return self.index.get(id(target))
 
+    def find_node(self, node: Any) -> int | None:
+        """Return the index of a node of this graph, None for anything else."""
+        return self.index.get(id(node))
+
     def predecessors(self, i: int) -> list[int]:
         """Return hard and soft predecessors of a node."""
         return self.hard[i] + self.soft[i]
@@ -173,9 +187,24 @@ class Draft:
                 missing[j] -= 1
                 if not missing[j]:
                     ready.append(j)
-        self.cycle: list[int] = []
-        if len(self.order) < size:
-            self.cycle = self._find_cycle({i for i in range(size) if missing[i]})
+        self.sorted = frozenset(self.order)
+        self.cycles = self._find_cycles(set(range(size)) - self.sorted)
+
+    def _find_cycles(self, left: set[int]) -> list[list[int]]:
+        cycles: list[list[int]] = []
+        while True:
+            # What only hangs on a cycle has, once that is gone, no predecessor left.
+            loose = {i for i in left if not left.intersection(self.predecessors(i))}
+            if loose:
+                left -= loose
+                continue
+            if not left:
+                return sorted(cycles)
+            cycle = self._find_cycle(left)
+            cycles.append(cycle)
+            left -= self._reach(cycle, left, self.successors) & self._reach(
+                cycle, left, [self.predecessors(i) for i in range(len(self.nodes))]
+            )
 
     def _find_cycle(self, left: set[int]) -> list[int]:
         # Every node left over has a predecessor left over, so walking back must return.
@@ -187,7 +216,20 @@ class Draft:
             walk.append(i)
             i = next(p for p in self.predecessors(i) if p in left)
         loop = walk[at[i] :][::-1]
+        first = loop.index(min(loop))
+        loop = loop[first:] + loop[:first]
         return [*loop, loop[0]]
+
+    @staticmethod
+    def _reach(start: list[int], within: set[int], ways: Sequence[Sequence[int]]) -> set[int]:
+        found = set(start)
+        pending = list(start)
+        while pending:
+            for j in ways[pending.pop()]:
+                if j in within and j not in found:
+                    found.add(j)
+                    pending.append(j)
+        return found
 
     def runs_before(self, a: int, b: int) -> bool:
         """Say whether there is a way of edges from ``a`` to ``b``."""
@@ -213,7 +255,7 @@ class Draft:
             return
         for i in self.order:
             merged: dict[int, frozenset[int]] = {}
-            if self.nodes[i].join is None:
+            if self.joins[i] is None:
                 for p in self.hard[i]:
                     for branch, targets in self._through(p, i).items():
                         merged[branch] = merged.get(branch, targets) & targets
@@ -249,7 +291,7 @@ class Draft:
     def rivals(self, a: int, b: int) -> bool:
         """Say whether both are predecessors of one ``First``."""
         return any(
-            isinstance(self.nodes[j].join, First) and b in self.predecessors(j)
+            isinstance(self.joins[j], First) and b in self.predecessors(j)
             for j in self.successors[a]
         )
 
@@ -271,7 +313,8 @@ class Draft:
             for condition in node.conditions():
                 yield from self._reads_of(i, condition, "condition", optional=False)
             for output in node.output_maps:
-                yield from self._reads_of(i, output.source, output.key, optional=False)
+                for read in self._reads_of(i, output.source, output.key, optional=False):
+                    yield replace(read, from_output=read.owner is node)
             for owner in node.star_inputs:
                 for name in sorted(parameters.required | parameters.optional):
                     if name not in node.inputs:
@@ -309,7 +352,11 @@ class Draft:
         def after(p: int) -> bool:
             return p in providers or known.get(p, False)
 
-        join = self.nodes[i].join
+        return self._certain(i, after)
+
+    def _certain(self, i: int, after: Callable[[int], bool]) -> bool:
+        """Say whether something is certain at ``i``, given what is certain after each node."""
+        join = self.joins[i]
         if join is not None:
             every = self.predecessors(i)
             return sum(map(after, every)) > len(every) - join.k
@@ -317,3 +364,28 @@ class Draft:
             return True
         soft = self.soft[i]
         return bool(soft) and i not in self.soft_start and all(map(after, soft))
+
+    def settled_before(self, a: int, b: int) -> bool:
+        """Say whether ``a`` is over, or will never run, whenever ``b`` starts."""
+        if not self.runs_before(a, b):
+            return False
+        if self.all_hard:
+            return True
+        known: dict[int, bool] = {}
+
+        def after(p: int) -> bool:
+            return p == a or known.get(p, False) or self.exclusive(a, p)
+
+        for i in self.order:
+            if i == b or self.runs_before(i, b):
+                join = self.joins[i]
+                over = join is not None and join.cancel_rest and a in self.predecessors(i)
+                known[i] = over or self._certain(i, after)
+        return known[b]
+
+
+def _valid(join: object) -> Join | None:
+    """Return a join that can be reasoned about; the rules report any other."""
+    if not isinstance(join, (Quorum, First)):
+        return None
+    return join if isinstance(join.k, int) and join.k >= 1 else None

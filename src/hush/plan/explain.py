@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hush.model.join import First, Quorum
 
@@ -23,7 +23,7 @@ def explain(plan: Plan) -> str:
     Returns:
         Text of several lines; the same graph gives the same text.
     """
-    lines = [f"graph {plan.name}: {plan.size} nodes"]
+    lines = [f"graph {plan.name}: {plan.size} node{'' if plan.size == 1 else 's'}"]
     takes = [*sorted(plan.required), *(f"{name}?" for name in sorted(plan.optional))]
     if plan.open_inputs:
         takes.append("*")
@@ -92,15 +92,23 @@ def _policies(node: NodePlan) -> str:
     limit = getattr(spec, "max_concurrency", None)
     if limit is not None:
         said.append(f"at most {limit} at a time")
-    if spec.retry is not None:
-        said.append(f"{spec.retry.attempts} attempts")
-    if spec.timeout_s is not None:
-        said.append(f"timeout {spec.timeout_s:g} s")
-    if spec.deadline_s is not None:
-        said.append(f"deadline {spec.deadline_s:g} s")
+    said.extend(_limits(spec.retry, spec.timeout_s, spec.deadline_s))
+    of_items = [
+        getattr(spec, f"item_{name}", None) for name in ("retry", "timeout_s", "deadline_s")
+    ]
+    said.extend(f"{limit} per item" for limit in _limits(*of_items))
     if spec.on_error != "raise":
         said.append(f"on error {spec.on_error}")
     choices = [str(getattr(t, "name", t)) for t in spec.targets()]
     if choices:
         said.append(f"chooses among {_short(list(dict.fromkeys(choices)))}")
     return f" [{'; '.join(said)}]" if said else ""
+
+
+def _limits(retry: Any, timeout_s: Any, deadline_s: Any) -> Iterator[str]:
+    if retry is not None:
+        yield f"{retry.attempts} attempts"
+    if timeout_s is not None:
+        yield f"timeout {timeout_s:g} s"
+    if deadline_s is not None:
+        yield f"deadline {deadline_s:g} s"

@@ -37,7 +37,7 @@ RULES: tuple[Rule, ...] = (
     Rule("duplicate-name", structure_rules.duplicates),
     Rule("stray-edge", structure_rules.stray_edges),
     Rule("unknown-target", structure_rules.targets),
-    Rule("cycle", structure_rules.cycle),
+    Rule("cycle", structure_rules.cycles),
     Rule("unreachable", structure_rules.unreachable),
     Rule("never-runs", structure_rules.never_runs),
     Rule("join", structure_rules.joins),
@@ -51,12 +51,13 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def check(draft: Draft, values: Values) -> Iterator[Problem]:
+def check(draft: Draft, values: Values, *, top: bool) -> Iterator[Problem]:
     """Find every problem of one graph.
 
     Args:
         draft: its structure.
         values: what is written and given in it.
+        top: whether it is the top graph, whose outputs no outer graph reads.
 
     Yields:
         What the nodes know of themselves first, then problems in the order of the table.
@@ -67,3 +68,6 @@ def check(draft: Draft, values: Values) -> Iterator[Problem]:
     for rule in RULES:
         for where, message, remedy in rule.find(draft, values):
             yield Problem(rule.name, where, message, remedy)
+    if top:
+        for where, message, remedy in value_rules.outputs_of_top(draft, values):
+            yield Problem("unknown-output", where, message, remedy)

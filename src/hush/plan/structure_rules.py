@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from itertools import product
 from typing import TYPE_CHECKING
 
 from hush.model.edge import Marker, Parent
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 __all__ = (
-    "cycle",
+    "cycles",
     "duplicates",
     "empty",
     "joins",
@@ -27,6 +29,10 @@ __all__ = (
     "targets",
     "unreachable",
 )
+
+
+COMBINATIONS = 4_096
+"""Of more choices of branches than this, not every one is looked at."""
 
 
 def empty(draft: Draft, _values: Values) -> Found:
@@ -56,27 +62,28 @@ def duplicates(draft: Draft, _values: Values) -> Found:
 def stray_edges(draft: Draft, _values: Values) -> Found:
     """Edges to nodes of other graphs, to what is no node, and backwards."""
     for edge in draft.stray_edges:
-        for side in (edge.source, edge.target):
+        said = f"edge {edge.source!r} >> {edge.target!r}"
+        ours = [i for i in map(draft.find_node, (edge.source, edge.target)) if i is not None]
+        where = path_of(draft, ours[0]) if ours else draft.path
+        for side, backwards in ((edge.source, "END"), (edge.target, "START")):
             if isinstance(side, Marker):
-                wrong = side is edge.source and repr(side) == "END"
-                wrong = wrong or (side is edge.target and repr(side) == "START")
-                if wrong:
+                if repr(side) == backwards:
                     yield (
-                        draft.path,
-                        f"edge {edge.source!r} >> {edge.target!r} runs backwards",
+                        where,
+                        f"{said} runs backwards",
                         "START stands only on the left of '>>', END only on the right",
                     )
             elif isinstance(side, (Ref, Parent)) or not isinstance(side, Node):
                 yield (
-                    draft.path,
-                    f"edge {edge.source!r} >> {edge.target!r}: {side!r} is no node",
+                    where,
+                    f"{said}: {side!r} is no node",
                     "Edges connect nodes; values are fed by node['y'] >> PARENT['z']",
                 )
             elif id(side) not in draft.index:
                 home = "no graph" if side.parent is None else f"the graph {side.parent.name!r}"
                 yield (
-                    f"{draft.path}.{side.name}",
-                    f"edge {edge.source!r} >> {edge.target!r}: {side.name!r} belongs to {home}",
+                    where,
+                    f"{said}: {side.name!r} belongs to {home}",
                     f"Make the node inside 'with' of {draft.graph.name!r}, or connect the graphs",
                 )
 
@@ -92,12 +99,12 @@ def targets(draft: Draft, _values: Values) -> Found:
         )
 
 
-def cycle(draft: Draft, _values: Values) -> Found:
-    """A cycle, with its path."""
-    if draft.cycle:
-        way = " >> ".join(draft.nodes[i].name for i in draft.cycle)
+def cycles(draft: Draft, _values: Values) -> Found:
+    """Cycles, each with its path."""
+    for cycle in draft.cycles:
+        way = " >> ".join(str(draft.nodes[i].name) for i in cycle)
         yield (
-            path_of(draft, draft.cycle[0]),
+            path_of(draft, cycle[0]),
             f"cycle: {way}",
             "Remove one of these edges; to repeat work use WhileLoopNode",
         )
@@ -105,9 +112,9 @@ def cycle(draft: Draft, _values: Values) -> Found:
 
 def unreachable(draft: Draft, _values: Values) -> Found:
     """Nodes to which no way leads from START."""
-    reached = draft.reachable() | set(draft.cycle)
+    reached = draft.reachable() | {i for cycle in draft.cycles for i in cycle}
     for i, node in enumerate(draft.nodes):
-        if i not in reached and i in draft.order:
+        if i not in reached and i in draft.sorted:
             yield (
                 path_of(draft, i),
                 f"{node.name!r} cannot be reached from START",
@@ -169,15 +176,15 @@ def joins(draft: Draft, _values: Values) -> Found:
 
 
 def _most_at_once(draft: Draft, nodes: list[int]) -> int:
-    # Nodes under different targets of one branch exclude each other; count one branch at
-    # a time, which is exact for the usual single branch and never too low.
-    best = len(nodes)
-    for branch, choices in draft.choices.items():
-        bound = [i for i in nodes if branch in draft.allowed[i]]
-        free = len(nodes) - len(bound)
-        most = max(
-            (sum(t in draft.allowed[i][branch] for i in bound) for t in choices.values()),
-            default=0,
+    """Return how many of the nodes branches let run at the most; never too few."""
+    branches = sorted({branch for i in nodes for branch in draft.allowed[i]})
+    choices = [sorted(set(draft.choices[branch].values())) for branch in branches]
+    if math.prod(map(len, choices)) > COMBINATIONS:
+        return len(nodes)
+    return max(
+        sum(
+            all(chosen[branch] in targets for branch, targets in draft.allowed[i].items())
+            for i in nodes
         )
-        best = min(best, free + most)
-    return best
+        for chosen in (dict(zip(branches, picked, strict=True)) for picked in product(*choices))
+    )

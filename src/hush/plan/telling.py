@@ -25,13 +25,13 @@ def path_of(draft: Draft, i: int) -> str:
 
 def hint(word: str, known: Any) -> str:
     """Guess which of the known names was meant."""
-    close = get_close_matches(word, sorted(known), n=1)
+    close = get_close_matches(str(word), sorted(map(str, known)), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def listing(names: Any) -> str:
     """Return names as a list that is not too long."""
-    shown = sorted(names)
+    shown = sorted(map(str, names))
     if not shown:
         return "nothing"
     return ", ".join(shown[:LISTED]) + (", ..." if len(shown) > LISTED else "")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hush.model.each import Each
 from hush.model.edge import Parent
+from hush.model.ref import parts
 from hush.plan.telling import hint, listing, path_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = (
     "inputs_given",
     "inputs_taken",
     "outputs_known",
+    "outputs_of_top",
     "reads_certain",
     "reads_ordered",
 )
@@ -97,10 +99,18 @@ def reads_ordered(draft: Draft, _values: Values) -> Found:
                 f"{read.label!r} reads {name}[{read.key!r}], a node of another graph",
                 "Pass the value through inputs= and outputs= of the graphs between",
             )
-        elif owner == read.reader:
+        elif read.from_output:
             continue
         elif not draft.runs_before(owner, read.reader):
-            if owner in draft.cycle and read.reader in draft.cycle:
+            # On a cycle, and behind one, there is no order to speak of.
+            if owner not in draft.sorted or read.reader not in draft.sorted:
+                continue
+            if owner == read.reader:
+                yield (
+                    path_of(draft, owner),
+                    f"{read.label!r} reads {name}[{read.key!r}], which the node itself gives",
+                    "Read it from a node before this one; to repeat work use WhileLoopNode",
+                )
                 continue
             yield (
                 path_of(draft, read.reader),
@@ -182,18 +192,37 @@ def conflicts(draft: Draft, values: Values) -> Found:
 
 
 def _unordered_pair(draft: Draft, ordered: list[int]) -> tuple[int, int] | None:
-    if all(draft.runs_before(a, b) for a, b in pairwise(ordered)):
+    if all(draft.settled_before(a, b) for a, b in pairwise(ordered)):
         return None
     for a, b in combinations(ordered[:PAIR_LIMIT], 2):
-        if _clash(draft, a, b) and not draft.rivals(a, b):
+        # A way of edges is not enough: what was released by another may start before.
+        early = draft.runs_before(a, b) and not draft.settled_before(a, b)
+        if (_clash(draft, a, b) or (early and not draft.exclusive(a, b))) and not draft.rivals(
+            a, b
+        ):
             return a, b
     return None
 
 
 def _clash(draft: Draft, a: int, b: int) -> bool:
-    if draft.cycle and (a in draft.cycle or b in draft.cycle):
+    if a not in draft.sorted or b not in draft.sorted:
         return False
     return not (draft.runs_before(a, b) or draft.runs_before(b, a) or draft.exclusive(a, b))
+
+
+def outputs_of_top(draft: Draft, values: Values) -> Found:
+    """Outputs of the top graph that nothing in it writes."""
+    written = values.closed_outputs()
+    if written.open:
+        return
+    for output in draft.graph.output_maps:
+        key = parts(output.source).key
+        if key not in written.names:
+            yield (
+                draft.path,
+                f"unknown output {key!r} of the graph; its nodes write: {listing(written.names)}",
+                f"Write it with outputs={{{key!r}: PARENT}} of a node.{hint(key, written.names)}",
+            )
 
 
 def each_elsewhere(draft: Draft, _values: Values) -> Found:

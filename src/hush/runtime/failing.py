@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hush import semconv
-from hush.errors import Failure, NodeTimeoutError, text_of, type_name
+from hush.errors import Failure, NodeTimeoutError, RunError, text_of, type_name
 from hush.runtime.instrument import Ending
 
 if TYPE_CHECKING:
@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
     from hush.runtime.lineage import Blame
 
-__all__ = ("BodyFailedError", "cancelled", "failed", "failure_of", "only_interrupt", "root_of")
+__all__ = (
+    "BodyFailedError",
+    "cancelled",
+    "failed",
+    "failure_of",
+    "only_interrupt",
+    "root_of",
+    "run_error",
+)
 
 
 class BodyFailedError(Exception):
@@ -96,3 +104,20 @@ def only_interrupt(group: BaseExceptionGroup[BaseException]) -> BaseException | 
             return None
         found = found or inner
     return found
+
+
+def run_error(failures: Sequence[Failure], run_id: str, trace_id: str | None) -> RunError:
+    """Make the error with which a run fails.
+
+    Args:
+        failures: the root failure first.
+        run_id: the run's id.
+        trace_id: the trace's id; None when untraced.
+    """
+    root = failures[0]
+    cause = root.exception
+    said = f"{root.error_type}: {root.message}"
+    if cause is not None:
+        # Our own errors carry their path in the text, which stands before this already.
+        said = f"{type_name(cause)}: {getattr(cause, 'message', None) or text_of(cause)}"
+    return RunError(root.path, said, failures, run_id=run_id, trace_id=trace_id)

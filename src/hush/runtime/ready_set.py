@@ -7,6 +7,7 @@ decided here. Loops, not recursion: chains of 10,000 nodes are ordinary.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -117,9 +118,9 @@ class ReadySet:
             raise RuntimeError(msg)
         step = Step()
         selected = None if chosen is None else frozenset(chosen)
-        pending = [(i, status, selected)]
+        pending = deque([(i, status, selected)])
         while pending:
-            source, now, picked = pending.pop()
+            source, now, picked = pending.popleft()
             self.status[source] = now
             self._left -= 1
             if now is Status.SKIPPED or (now is Status.LOST and source != i):

@@ -130,7 +130,8 @@ class _GraphRun:
             done = await isolated(self.context.copy(), node_run.execute())
             lost = False
         self.racing.pop(i, None)
-        if lost:
+        if lost or lineage.blame is not None:
+            # Cancelled, or too late to be: whoever lost a race writes nothing.
             return self._apply(self.ready.settle(i, Status.LOST))
         return self._end(i, done)
 

@@ -151,7 +151,7 @@ class Source:
         return MapSourceError(
             self._path,
             f"the source of {name!r} raised at item {self._next}: {type(error).__name__}: "
-            f"{text_of(error)}. What it gave before was processed",
+            f"{text_of(error)}. Mend the source; items that were running are cancelled",
         )
 
     async def close(self) -> None:

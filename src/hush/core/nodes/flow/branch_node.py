@@ -13,8 +13,10 @@ from hush.model.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Unpack
 
     from hush.model.contract import BodyOutputs, NodeContext
+    from hush.model.options import NodeOptions
 
 __all__ = ("Branch", "BranchNode")
 
@@ -37,7 +39,7 @@ class BranchNode(Node):
         name: str | None = None,
         cases: Mapping[Any, Any] | None = None,
         default: Any = None,
-        **options: Any,
+        **options: Unpack[NodeOptions],
     ) -> None:
         """Declare the cases.
 
@@ -165,7 +167,7 @@ def _name(target: Any) -> str:
 class Branch(BranchNode):
     """A branch written fluently: ``Branch("router").if_(ref >= 90, a).otherwise(b)``."""
 
-    def __init__(self, name: str | None = None, **options: Any) -> None:
+    def __init__(self, name: str | None = None, **options: Unpack[NodeOptions]) -> None:
         """Start without cases.
 
         Args:

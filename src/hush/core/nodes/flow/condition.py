@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ("Condition",)
 
+REMEDY = "Use what an expression may hold, or give a callable or a reference"
+
 
 class Condition:
     """One condition.
@@ -45,7 +47,7 @@ class Condition:
             try:
                 self._expression = compile_expression(source)
             except ExpressionError as error:
-                self.flaw = Flaw("bad-condition", f"condition {source[:80]!r}: {error}", "")
+                self.flaw = Flaw("bad-condition", f"condition {source[:80]!r}: {error}", REMEDY)
             else:
                 self.names = self._expression.names
         elif callable(source):

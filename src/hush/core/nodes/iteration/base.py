@@ -14,7 +14,10 @@ from hush.model.graph import Graph
 from hush.model.node import policy_flaws
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from hush.model.contract import NodeContext
+    from hush.model.options import Wiring
     from hush.model.retry import Retry
 
 __all__ = ("Each", "ItemFailure", "ItemsNode")
@@ -179,7 +182,7 @@ class ItemsNode(Graph):
         key: Callable[[dict[str, Any]], Any] | None = None,
         failed_when: str | Callable[[Mapping[str, Any]], Any] | None = "error",
         span_budget: int | None = 1000,
-        **options: Any,
+        **options: Unpack[Wiring],
     ) -> None:
         """Declare how items are run.
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hush.core.nodes.iteration.base import ItemsNode
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from hush.model.options import ItemsOptions
 
 __all__ = ("ForLoopNode",)
 
@@ -19,7 +24,7 @@ class ForLoopNode(ItemsNode):
     kind = "loop"
     _carry = True
 
-    def __init__(self, name: str | None = None, **options: Any) -> None:
+    def __init__(self, name: str | None = None, **options: Unpack[ItemsOptions]) -> None:
         """Declare a loop.
 
         Args:

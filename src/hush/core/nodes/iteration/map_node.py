@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hush.core.nodes.iteration.base import ItemsNode
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from hush.model.options import ItemsOptions
 
 __all__ = ("MapNode",)
 
@@ -22,7 +27,7 @@ class MapNode(ItemsNode):
     kind = "map"
 
     def __init__(
-        self, name: str | None = None, *, max_concurrency: int = 16, **options: Any
+        self, name: str | None = None, *, max_concurrency: int = 16, **options: Unpack[ItemsOptions]
     ) -> None:
         """Declare a map.
 

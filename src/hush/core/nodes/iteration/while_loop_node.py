@@ -14,8 +14,10 @@ from hush.model.ref import MISSING, evaluate, parts, reads_in, references_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Unpack
 
     from hush.model.contract import BodyOutputs, NodeContext
+    from hush.model.options import NodeOptions
 
 __all__ = ("WhileLoopNode",)
 
@@ -42,7 +44,7 @@ class WhileLoopNode(Graph):
         stop_condition: Any = None,
         max_iterations: int | None = None,
         on_max_iterations: str = "stop",
-        **options: Any,
+        **options: Unpack[NodeOptions],
     ) -> None:
         """Declare a loop.
 

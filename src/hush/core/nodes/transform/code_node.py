@@ -19,7 +19,10 @@ from hush.model.signature import (
 )
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from hush.model.contract import BodyOutputs, NodeContext
+    from hush.model.options import CodeOptions, NodeOptions
 
 __all__ = ("CodeNode", "CodeNodeFactory", "code_node")
 
@@ -48,7 +51,7 @@ class CodeNode(Node):
         return_keys: Iterable[str] | None = None,
         run_in: RunIn | None = None,
         abandon_on_cancel: bool = False,
-        **options: Any,
+        **options: Unpack[NodeOptions],
     ) -> None:
         """Wrap a callable.
 
@@ -67,15 +70,21 @@ class CodeNode(Node):
         self._shape = call_shape(code_fn) if callable(code_fn) else None
         self._lambda = callable(code_fn) and is_lambda(code_fn)
         self._keys: frozenset[str] | None = None
+        self._required: frozenset[str] | None = None
         self._code_flaws: list[Flaw] = list(self._take_keys(return_keys))
         super().__init__(name, **options)
 
     def _take_keys(self, return_keys: Iterable[str] | None) -> Iterable[Flaw]:
         if return_keys is None:
-            if callable(self.code_fn):
-                self._keys = declared_keys(self.code_fn)
+            declared = declared_keys(self.code_fn) if callable(self.code_fn) else None
+            if declared is not None:
+                self._keys, self._required = declared.names, declared.required
             return
-        keys = [return_keys] if isinstance(return_keys, str) else list(return_keys)
+        keys: list[Any] = []
+        if isinstance(return_keys, str):
+            keys = [return_keys]
+        elif isinstance(return_keys, Iterable):
+            keys = list(return_keys)
         if not keys or not all(isinstance(key, str) and key for key in keys):
             yield Flaw("bad-output", f"return_keys={return_keys!r}", "Give a list of output names")
             return
@@ -132,6 +141,10 @@ class CodeNode(Node):
         del body
         return self._keys
 
+    def required_outputs(self) -> frozenset[str] | None:
+        """Return the declared outputs that must be there."""
+        return self._required
+
     async def execute(self, inputs: dict[str, Any], ctx: NodeContext) -> Mapping[str, Any]:
         """Call the function."""
         function, shape = self.code_fn, self._shape
@@ -179,17 +192,17 @@ class CodeNodeFactory(Generic[P, R]):
 
     __wrapped__: Callable[P, R]
 
-    def __init__(self, function: Callable[P, R], options: Mapping[str, Any]) -> None:
+    def __init__(self, function: Callable[P, R], options: CodeOptions) -> None:
         """Keep the function.
 
         Args:
             function: what the nodes will call.
             options: defaults for :class:`CodeNode`.
         """
-        self._options = dict(options)
+        self._options = options
         functools.update_wrapper(self, function)
 
-    def __call__(self, name: str | None = None, **options: Any) -> CodeNode:
+    def __call__(self, name: str | None = None, **options: Unpack[CodeOptions]) -> CodeNode:
         """Make a node in the graph that is being built.
 
         Args:
@@ -199,7 +212,8 @@ class CodeNodeFactory(Generic[P, R]):
         Returns:
             The node.
         """
-        return CodeNode(name, self.__wrapped__, **{**self._options, **options})
+        merged: CodeOptions = {**self._options, **options}
+        return CodeNode(name, self.__wrapped__, **merged)
 
     def __repr__(self) -> str:
         """Return the function's name."""
@@ -210,9 +224,9 @@ class CodeNodeFactory(Generic[P, R]):
 def code_node(function: Callable[P, R], /) -> CodeNodeFactory[P, R]: ...
 @overload
 def code_node(
-    function: None = None, /, **options: Any
+    function: None = None, /, **options: Unpack[CodeOptions]
 ) -> Callable[[Callable[P, R]], CodeNodeFactory[P, R]]: ...
-def code_node(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def code_node(function: Callable[..., Any] | None = None, /, **options: Unpack[CodeOptions]) -> Any:
     """Make a function into a factory of nodes named after it.
 
     Args:
