@@ -178,7 +178,11 @@ def _shape(draft: Draft, lanes: Mapping[int, frozenset[int]]) -> Shape:
         ),
         quorum=tuple(join.k if join else 0 for join in joins),
         cancel_rest=tuple(bool(join and join.cancel_rest) for join in joins),
-        successors=tuple(map(tuple, draft.successors)),
+        # Where START is a soft predecessor, the other soft ones decide nothing any more.
+        successors=tuple(
+            tuple(j for j in after if j not in draft.soft_start or i not in draft.soft[j])
+            for i, after in enumerate(draft.successors)
+        ),
         choices={i: frozenset(chosen.values()) for i, chosen in draft.choices.items()},
         lanes=lanes,
     )

@@ -74,6 +74,7 @@ class ReadySet:
         self._gone = [0] * size
         self._left = size
         self._over: set[int] = set()
+        self._told: set[int] = set()
 
     @property
     def finished(self) -> bool:
@@ -196,10 +197,11 @@ class ReadySet:
             return []
         waiting = []
         for i, joins in self._shape.lanes.items():
-            if not joins <= self._over:
+            if join not in joins or not joins <= self._over:
                 continue
             if self.status[i] is Status.RUNNING:
-                if all(i != loser for loser, _ in step.losers):
+                if i not in self._told:
+                    self._told.add(i)
                     step.losers.append((i, join))
             elif self.status[i] is Status.WAITING:
                 self.status[i] = Status.LOST
