@@ -232,7 +232,7 @@ def test_a_soft_start_waits_for_nothing():
         b = step("b")
         START >> step("a") >> ~b >> END
         START >> ~b
-    assert graph.explain().splitlines()[-2:] == ["  code a  at start", "  code b  at start"]
+    assert set(graph.explain().splitlines()[-2:]) == {"  code a  at start", "  code b  at start"}
 
 
 def test_an_edge_that_is_hard_and_soft_is_hard_whichever_was_written_first():
