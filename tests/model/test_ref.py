@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hush.core import END, PARENT, START, CodeNode, Each, GraphNode, Ref
-from hush.model.ref import MISSING, as_ref, compile_value, evaluate, parts, references_in
+from hush.model.ref import MISSING, as_ref, parts, references_in
+from hush.model.replay import compile_value, evaluate
 
 X = PARENT["x"]
 

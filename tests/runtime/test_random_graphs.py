@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, currently_in_test_context, given, note, settings
 from hypothesis import strategies as st
 
 from hush import semconv
@@ -466,7 +466,8 @@ def check_runs(flow, every, backend, max_threads):
     for inputs, one in zip(every, ended, strict=True):
         expected = run_naively(flow, "g", inputs)
         tree = trees[one.trace_id]
-        note(f"{inputs}: {one!r}\n{tree}")
+        if currently_in_test_context():
+            note(f"{inputs}: {one!r}\n{tree}")
         if expected.culprits:
             check_error(one, expected)
         else:
@@ -606,25 +607,65 @@ THREADS = st.sampled_from([None, 1, 2])
 def examples(number):
     # Drawing a whole workflow takes many choices; that is no reason to stop.
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
-    return settings(max_examples=number, suppress_health_check=slow)
+    # Explaining a failure traces every line, which takes longer than a test may.
+    phases = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
+    return settings(max_examples=number, suppress_health_check=slow, phases=phases)
 
 
 @BACKENDS
-@examples(60)
+@examples(100)
 @given(flows(failing=False, tame=True), RUNS, THREADS)
 def test_a_workflow_gives_what_it_gives_in_order(backend, flow, every, max_threads):
     check_runs(flow, every, backend, max_threads)
 
 
 @BACKENDS
-@examples(60)
+@examples(100)
 @given(flows(failing=True, tame=True), RUNS, THREADS)
 def test_what_is_caught_stays_where_it_is_caught(backend, flow, every, max_threads):
     check_runs(flow, every, backend, max_threads)
 
 
 @BACKENDS
-@examples(60)
+@examples(100)
 @given(flows(failing=True, tame=False), RUNS, THREADS)
 def test_a_failure_is_one_that_could_be_the_first(backend, flow, every, max_threads):
     check_runs(flow, every, backend, max_threads)
+
+
+# --- what they have found ----------------------------------------------------------------------
+
+
+@BACKENDS
+def test_with_start_among_the_soft_predecessors_the_hard_ones_are_still_awaited(backend):
+    flow = Flow(
+        (
+            Code(name="slow", how="async", ticks=9),
+            Code(name="quick"),
+            Fork(name="fork", cases=("left", "right")),
+            Code(name="left", hard=("fork",)),
+            Code(name="right", hard=("fork",)),
+            Code(
+                name="last",
+                hard=("slow",),
+                soft=("quick", "left", "right"),
+                soft_start=True,
+                reads=(Read("slow", "v"),),
+                writes=("last",),
+            ),
+        )
+    )
+    check_runs(flow, [{"seed": seed, "offset": 0} for seed in range(3)], backend, None)
+
+
+@BACKENDS
+@pytest.mark.parametrize("fails", ["never", "always"])
+def test_the_error_of_a_map_that_captures_is_none_where_all_went_well(backend, fails):
+    body = Flow((Code(name="b", fails=fails, writes=("b",)),))
+    flow = Flow(
+        (
+            Mapped(name="m", body=body, source=(1, 2), on_error="capture", exposes=("b",)),
+            Code(name="last", hard=("m",), reads=(Read("m", "error"),), writes=("last",)),
+        )
+    )
+    check_runs(flow, [{"seed": 0, "offset": 0}], backend, None)

@@ -15,14 +15,12 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanKind
 
 from hush import __version__, semconv
-from hush.errors import type_name
 from hush.observe.clock import AFTER_NS, RunClock
+from hush.observe.describing import describe, ending_of, value_of
 from hush.observe.metrics import register_gauges
-from hush.observe.redaction import clean, exception_facts
-from hush.observe.settings import settings
 from hush.runtime.instrument import NULL_INSTRUMENT, Ending, Guard, Instrument, Observation, Scope
 
 if TYPE_CHECKING:
@@ -182,7 +180,7 @@ class _Live:
         # A run inside a node of another run shares its clock: they share a trace.
         self._clock = RunClock() if outer is None else outer._clock  # noqa: SLF001  # same class
         self._start_ns = self._find_start()
-        attributes = {name: _value(value) for name, value in scope.facts.items()}
+        attributes = {name: value_of(value) for name, value in scope.facts.items()}
         links = [
             Link(token.context)
             for token in scope.links[: semconv.LINK_LIMIT]
@@ -241,8 +239,9 @@ class _Live:
         if outer is not None:
             outer._last_child_ns = max(outer._last_child_ns, end_ns)  # noqa: SLF001  # same class
         if self._recording:
-            ending = self._ending if self._ending is not None else _ending_of(exc)
-            self._describe(ending, end_ns)
+            ending = self._ending if self._ending is not None else ending_of(exc)
+            describe(self._span, ending, self._start_ns, end_ns)
+            self._link_cause(ending)
         self._span.end(end_time=end_ns)
 
     @property
@@ -252,83 +251,18 @@ class _Live:
 
     def annotate(self, name: str, value: Any) -> None:
         if self._recording and value is not None:
-            self._span.set_attribute(name, _value(value))
+            self._span.set_attribute(name, value_of(value))
 
     def event(self, name: str, facts: Mapping[str, Any]) -> None:
         if self._recording:
-            attributes = {key: _value(value) for key, value in facts.items()}
+            attributes = {key: value_of(value) for key, value in facts.items()}
             self._span.add_event(name, attributes, timestamp=self._clock.now())
 
     def end(self, ending: Ending) -> None:
         self._ending = ending
 
-    # --- how it ended ------------------------------------------------------------------
-
-    def _describe(self, ending: Ending, end_ns: int) -> None:
-        span = self._span
-        span.set_attribute(semconv.OUTCOME, ending.outcome)
-        if ending.outcome == semconv.OUTCOME_OK:
-            return
-        if ending.outcome == semconv.OUTCOME_CANCELLED:
-            self._describe_cancelled(ending, end_ns)
-        elif ending.outcome == semconv.OUTCOME_HANDLED:
-            span.set_attribute(semconv.ERROR_TYPE, semconv.ERROR_TYPE_HANDLED)
-            text = clean(ending.message or "", settings.redactor)
-            span.set_status(Status(StatusCode.ERROR, text))
-        elif ending.error is not None:
-            self._describe_error(ending, ending.error, end_ns)
-
-    def _describe_error(self, ending: Ending, error: BaseException, end_ns: int) -> None:
-        span = self._span
-        facts = exception_facts(error, settings.redactor)
-        span.set_attribute(semconv.ERROR_TYPE, facts.type)
-        said = f"{facts.type}: {facts.message}"
-        if ending.raised_here:
-            span.add_event(
-                semconv.EVENT_EXCEPTION,
-                {
-                    semconv.EXCEPTION_TYPE: facts.type,
-                    semconv.EXCEPTION_MESSAGE: facts.message,
-                    semconv.EXCEPTION_STACKTRACE: facts.stacktrace,
-                },
-                timestamp=end_ns,
-            )
-        elif not facts.message.startswith(f"{ending.failed_path}: "):
-            said = f"{ending.failed_path}: {said}"
-        span.set_status(Status(StatusCode.ERROR, said))
-
-    def _describe_cancelled(self, ending: Ending, end_ns: int) -> None:
-        span = self._span
-        reason = ending.reason or semconv.REASON_EXTERNAL
-        span.set_attribute(semconv.CANCEL_REASON, reason)
-        span.set_attribute(semconv.WASTED_S, (end_ns - self._start_ns) / 1e9)
-        facts = {semconv.CANCEL_REASON: reason}
-        if ending.cause_path is not None:
-            facts[semconv.CANCEL_CAUSE] = ending.cause_path
-            span.set_attribute(semconv.CANCEL_CAUSE, ending.cause_path)
-        if ending.error is not None:
-            span.set_attribute(semconv.ERROR_TYPE, type_name(ending.error))
-        span.add_event(semconv.EVENT_CANCELLED, facts, timestamp=end_ns)
+    def _link_cause(self, ending: Ending) -> None:
         cause = ending.cause
         # A root that links into its own trace would be re-parented by Jaeger.
         if isinstance(cause, _Token) and cause is not self.token and self._scope.level != "run":
-            span.add_link(cause.context)
-
-
-def _ending_of(exc: BaseException | None) -> Ending:
-    """Return the ending of a scope that nobody described."""
-    if exc is None:
-        return Ending(semconv.OUTCOME_OK)
-    if isinstance(exc, Exception):
-        return Ending(semconv.OUTCOME_ERROR, error=exc, raised_here=True)
-    # An interrupt is neither an error of the workflow nor a success.
-    return Ending(semconv.OUTCOME_CANCELLED, error=exc, reason=semconv.REASON_EXTERNAL)
-
-
-def _value(value: Any) -> Any:
-    """Return a value as an attribute: text redacted and cut, numbers as they are."""
-    if isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_value(one) for one in value]
-    return clean(value, settings.redactor)
+            self._span.add_link(cause.context)

@@ -15,7 +15,8 @@ from hush.model.each import Each
 from hush.model.edge import Parent
 from hush.model.graph import Graph
 from hush.model.join import First
-from hush.model.ref import MISSING, Ref, compile_value, parts
+from hush.model.ref import MISSING, Ref, parts
+from hush.model.replay import compile_value
 from hush.plan.draft import Draft
 from hush.plan.plan import NodePlan, Plan, Shape, StarInput
 from hush.plan.rules import check

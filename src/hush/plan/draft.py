@@ -16,9 +16,10 @@ from hush.model.each import Each
 from hush.model.edge import END, START, Parent
 from hush.model.join import First, Quorum
 from hush.model.ref import Ref, parts, reads_in
+from hush.plan.order import find_cycles, sort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hush.model.edge import Edge
     from hush.model.graph import Graph
@@ -173,63 +174,11 @@ class Draft:
     # --- order ---------------------------------------------------------------------------
 
     def _sort(self) -> None:
-        size = len(self.nodes)
-        missing = [len(self.predecessors(i)) for i in range(size)]
-        ready = [i for i in range(size) if not missing[i]]
-        self.order: list[int] = []
-        self.before: list[int] = [0] * size
-        while ready:
-            i = ready.pop()
-            self.order.append(i)
-            mask = self.before[i] | (1 << i)
-            for j in self.successors[i]:
-                self.before[j] |= mask
-                missing[j] -= 1
-                if not missing[j]:
-                    ready.append(j)
+        predecessors = [self.predecessors(i) for i in range(len(self.nodes))]
+        self.order, self.before = sort(predecessors, self.successors)
         self.sorted = frozenset(self.order)
-        self.cycles = self._find_cycles(set(range(size)) - self.sorted)
-
-    def _find_cycles(self, left: set[int]) -> list[list[int]]:
-        cycles: list[list[int]] = []
-        while True:
-            # What only hangs on a cycle has, once that is gone, no predecessor left.
-            loose = {i for i in left if not left.intersection(self.predecessors(i))}
-            if loose:
-                left -= loose
-                continue
-            if not left:
-                return sorted(cycles)
-            cycle = self._find_cycle(left)
-            cycles.append(cycle)
-            left -= self._reach(cycle, left, self.successors) & self._reach(
-                cycle, left, [self.predecessors(i) for i in range(len(self.nodes))]
-            )
-
-    def _find_cycle(self, left: set[int]) -> list[int]:
-        # Every node left over has a predecessor left over, so walking back must return.
-        walk: list[int] = []
-        at: dict[int, int] = {}
-        i = min(left)
-        while i not in at:
-            at[i] = len(walk)
-            walk.append(i)
-            i = next(p for p in self.predecessors(i) if p in left)
-        loop = walk[at[i] :][::-1]
-        first = loop.index(min(loop))
-        loop = loop[first:] + loop[:first]
-        return [*loop, loop[0]]
-
-    @staticmethod
-    def _reach(start: list[int], within: set[int], ways: Sequence[Sequence[int]]) -> set[int]:
-        found = set(start)
-        pending = list(start)
-        while pending:
-            for j in ways[pending.pop()]:
-                if j in within and j not in found:
-                    found.add(j)
-                    pending.append(j)
-        return found
+        left = set(range(len(self.nodes))) - self.sorted
+        self.cycles = find_cycles(left, predecessors, self.successors)
 
     def runs_before(self, a: int, b: int) -> bool:
         """Say whether there is a way of edges from ``a`` to ``b``."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hush.model.edge import PARENT
-from hush.model.ref import MISSING, Ref, evaluate, parts
+from hush.model.ref import MISSING, Ref, parts
+from hush.model.replay import evaluate
 
 if TYPE_CHECKING:
     from hush.model.contract import BodyOutputs

@@ -10,7 +10,8 @@ from hush.errors import ConditionError, LoopLimitError
 from hush.model.contract import Flaw
 from hush.model.edge import Parent
 from hush.model.graph import Graph
-from hush.model.ref import MISSING, evaluate, parts, reads_in, references_in
+from hush.model.ref import MISSING, parts, reads_in, references_in
+from hush.model.replay import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
