@@ -441,7 +441,7 @@ def _gather(names: tuple[str, ...], items: list[dict[str, Any] | None]) -> dict[
         if item is None
         else item.get(names[0])
         if len(names) == 1
-        else dict(item)
+        else {name: item.get(name) for name in names}
         for i, item in enumerate(items)
     ]
     values["errors"] = [ErrorEntry(i) for i, item in enumerate(items) if item is None]

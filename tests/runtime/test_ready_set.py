@@ -133,8 +133,10 @@ class Oracle:
     soft ones, any of those. It is skipped when a hard predecessor is gone or all soft ones
     are; a predecessor that did not choose the node is gone for it. A join starts when
     enough are done well; it is gone when enough cannot be any more, which is a failure
-    where any predecessor failed, else a skip. Once a race is won, what only led into won
-    races is not needed any more: it is cancelled where it runs, gone where it waits.
+    where any predecessor failed, else a skip; what may still fail is waited for, so that
+    the answer does not hang on the order. Once a race is won, what only led into won races,
+    or into joins that lost in one, is not needed any more: it is cancelled where it runs,
+    gone where it waits.
     """
 
     def __init__(self, world: World) -> None:
@@ -158,7 +160,12 @@ class Oracle:
             self._fate(i, memo)
         new = {i: memo[i] for i, fate in self.fates.items() if fate == WAITING}
         self.won |= {i for i in new if new[i] == {RUNNING} and self.world.cancel_rest[i]}
-        unneeded = {i for i, joins in self.lanes.items() if joins <= self.won}
+        while True:
+            unneeded = {i for i, joins in self.lanes.items() if joins <= self.won}
+            lost_joins = {i for i in unneeded if self.world.quorum[i] and self.fates[i] != OK}
+            if lost_joins <= self.won:
+                break
+            self.won |= lost_joins
         losers = {i for i in unneeded if self.fates[i] in {RUNNING, UNMET}} - self.told
         self.told |= losers
         new |= {i: {LOST} for i in unneeded if new.get(i) == {WAITING}}
@@ -166,7 +173,6 @@ class Oracle:
         assert set(step.ready) == {i for i in new if new[i] == {RUNNING}}
         assert {i for i, _ in step.losers} == losers
         for loser, race in step.losers:
-            assert race in self.lanes[loser]
             assert race in step.ready
         for decided in (step.ready, step.skipped, step.unmet, [i for i, _ in step.losers]):
             assert len(set(decided)) == len(decided)
@@ -204,15 +210,16 @@ class Oracle:
                 return {RUNNING}
             if len(hard) - len(gone_hard) >= quorum:
                 return {WAITING}
-            # Of those that go at one time any may be the last straw.
-            kinds = set().union(*gone_hard)
-            if kinds == {SKIPPED}:
-                return {SKIPPED}
-            return {UNMET} if kinds == {LOST} else {UNMET, SKIPPED}
-        if gone_hard:
-            return set().union(*gone_hard)
-        if soft and len(gone_soft) == len(soft):
-            return {LOST} if {LOST} in gone_soft else set().union(*gone_soft)
+            if {LOST} in gone_hard:
+                return {UNMET}
+            over = len(gone_hard) + hard.count({OK}) == len(hard)
+            return {SKIPPED} if over else {WAITING}
+        no_soft = bool(soft) and len(gone_soft) == len(soft)
+        if {LOST} in gone_hard or (no_soft and {LOST} in gone_soft):
+            return {LOST}
+        if gone_hard or no_soft:
+            over = {WAITING} not in hard + soft
+            return {SKIPPED} if over or i not in self.lanes else {WAITING}
         if hard.count({OK}) == len(hard) and (not soft or {OK} in soft):
             return {RUNNING}
         return {WAITING}
@@ -484,9 +491,9 @@ def test_a_quorum_out_of_reach_because_of_a_choice_is_skipped():
     one = world(5, {1: (0,), 2: (0,), 4: (1, 2, 3)}, joins={4: 3}, targets={0: (1, 2)})
     ready = begun(one)
     step = ready.settle(0, Status.OK, (1,))
-    assert step.ready == [1]
-    assert sorted(step.skipped) == [2, 4]
+    assert (step.ready, step.skipped) == ([1], [2])  # 1 and 3 may still fail
     assert ready.settle(3, Status.OK) == Step()
+    assert ready.settle(1, Status.OK) == Step(skipped=[4])
 
 
 def test_a_failure_among_skipped_ones_makes_a_join_unmet():
@@ -565,3 +572,47 @@ def test_a_long_chain_is_walked():
     ready.start()
     assert len(ready.settle(0, Status.OK, ()).skipped) == CHAIN - 1
     assert ready.finished
+
+
+def test_a_join_that_lost_takes_its_own_predecessors_with_it():
+    """p1, p2 -> inner (first); inner, f -> outer (first); f wins."""
+    shape = Shape(
+        size=5,
+        hard=((), (), (0, 1), (), (2, 3)),
+        soft=((),) * 5,
+        quorum=(0, 0, 1, 0, 1),
+        cancel_rest=(False, False, True, False, True),
+        successors=((2,), (2,), (4,), (4,), ()),
+        choices={},
+        lanes={0: frozenset((2,)), 1: frozenset((2,)), 2: frozenset((4,)), 3: frozenset((4,))},
+    )
+    ready = ReadySet(shape)
+    ready.start()
+    step = ready.settle(3, Status.OK)
+    assert step.ready == [4]
+    assert sorted(step.losers) == [(0, 4), (1, 4)]
+
+
+def test_whether_a_join_fails_does_not_hang_on_the_order_of_a_skip_and_a_loss():
+    """br (chooses t or nothing) -> t -> q; c -> q; q needs both."""
+
+    def ending(*events):
+        shape = Shape(
+            size=4,
+            hard=((), (0,), (), (1, 2)),
+            soft=((),) * 4,
+            quorum=(0, 0, 0, 2),
+            cancel_rest=(False,) * 4,
+            successors=((1,), (3,), (3,), ()),
+            choices={0: frozenset((1,))},
+            lanes={1: frozenset((3,)), 2: frozenset((3,))},
+        )
+        ready = ReadySet(shape)
+        ready.start()
+        unmet = []
+        for event in events:
+            unmet += ready.settle(*event).unmet
+        return unmet
+
+    skip, loss = (0, Status.OK, ()), (2, Status.LOST)
+    assert ending(skip, loss) == ending(loss, skip) == [3]

@@ -20,6 +20,7 @@ PAIR_LIMIT = 200
 
 
 __all__ = (
+    "captured_twice",
     "conflicts",
     "each_elsewhere",
     "inputs_given",
@@ -222,6 +223,18 @@ def outputs_of_top(draft: Draft, values: Values) -> Found:
                 draft.path,
                 f"unknown output {key!r} of the graph; its nodes write: {listing(written.names)}",
                 f"Write it with outputs={{{key!r}: PARENT}} of a node.{hint(key, written.names)}",
+            )
+
+
+def captured_twice(draft: Draft, values: Values) -> Found:
+    """Bodies that write ``error`` where their node gives an output of that name itself."""
+    for i, node in enumerate(draft.nodes):
+        body = values.bodies.get(i)
+        if node.captures and body is not None and "error" in body.outputs.names:
+            yield (
+                path_of(draft, i),
+                "its body writes 'error', which on_error='capture' gives too",
+                "Write it under another name, or leave on_error='capture' out",
             )
 
 

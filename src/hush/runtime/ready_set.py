@@ -70,6 +70,10 @@ class ReadySet:
         self._soft_sets = [frozenset(soft) for soft in shape.soft]
         self._soft_ok = [not soft for soft in shape.soft]
         self._failed_soft = [False] * size
+        self._hard_skipped = [False] * size
+        self._unsettled = [
+            len(hard) + len(soft) for hard, soft in zip(shape.hard, shape.soft, strict=True)
+        ]
         self._won = [0] * size
         self._gone = [0] * size
         self._left = size
@@ -158,12 +162,20 @@ class ReadySet:
             self._soft_left[target] -= 1
             self._soft_ok[target] |= taken
             self._failed_soft[target] |= lost
-            if not self._soft_ok[target] and not self._soft_left[target]:
-                return Status.LOST if self._failed_soft[target] else Status.SKIPPED
         elif taken:
             self._hard_left[target] -= 1
+        elif lost:
+            return Status.LOST
         else:
-            return Status.LOST if lost else Status.SKIPPED
+            self._hard_skipped[target] = True
+        self._unsettled[target] -= 1
+        no_soft = not self._soft_ok[target] and not self._soft_left[target]
+        if no_soft and self._failed_soft[target]:
+            return Status.LOST
+        if no_soft or self._hard_skipped[target]:
+            # Where a predecessor may still be lost, that decides, whichever comes first.
+            waits = target in self._shape.lanes and self._unsettled[target]
+            return None if waits else Status.SKIPPED
         if not self._hard_left[target] and self._soft_ok[target]:
             self.release[target] = source
             self._begin(target, step)
@@ -172,7 +184,7 @@ class ReadySet:
     def _arrive_at_join(
         self, source: int, target: int, step: Step, *, taken: bool, lost: bool
     ) -> Status | None:
-        needed = self._shape.quorum[target]
+        needed, every = self._shape.quorum[target], len(self._shape.hard[target])
         if taken:
             self._won[target] += 1
             if self._won[target] == needed:
@@ -180,30 +192,40 @@ class ReadySet:
                 self._begin(target, step)
                 if self._shape.cancel_rest[target]:
                     self._over.add(target)
+                return None
+        else:
+            self._gone[target] += 1
+            self._failed_soft[target] |= lost
+        if every - self._gone[target] >= needed:
             return None
-        self._gone[target] += 1
-        self._failed_soft[target] |= lost
-        if len(self._shape.hard[target]) - self._gone[target] >= needed:
+        if self._failed_soft[target]:
+            self.status[target] = Status.RUNNING
+            step.unmet.append(target)
             return None
-        if not self._failed_soft[target]:
-            return Status.SKIPPED
-        self.status[target] = Status.RUNNING
-        step.unmet.append(target)
-        return None
+        # Skips alone made it impossible; a predecessor that may still be lost decides.
+        return Status.SKIPPED if self._won[target] + self._gone[target] == every else None
 
     def _dropped(self, join: int, step: Step) -> list[int]:
         """Decide a race: return waiting nodes that nothing needs, cancel running ones."""
         if join not in self._over or join not in step.ready:
             return []
         waiting = []
-        for i, joins in self._shape.lanes.items():
-            if join not in joins or not joins <= self._over:
-                continue
-            if self.status[i] is Status.RUNNING:
-                if i not in self._told:
+        over = [join]
+        while over:
+            decided = over.pop()
+            for i, joins in self._shape.lanes.items():
+                if decided not in joins or not joins <= self._over:
+                    continue
+                if self.status[i] is Status.RUNNING and i not in self._told:
                     self._told.add(i)
                     step.losers.append((i, join))
-            elif self.status[i] is Status.WAITING:
-                self.status[i] = Status.LOST
-                waiting.append(i)
+                elif self.status[i] is Status.WAITING:
+                    self.status[i] = Status.LOST
+                    waiting.append(i)
+                else:
+                    continue
+                if self._shape.quorum[i] and i not in self._over:
+                    # A join that lost: nothing needs its own predecessors either.
+                    self._over.add(i)
+                    over.append(i)
         return waiting

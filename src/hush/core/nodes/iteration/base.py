@@ -127,7 +127,9 @@ class Results:
         else:
             single = True
         if not single:
-            return [item if isinstance(item, ItemFailure) else dict(item) for item in items]
+            # An output whose node was skipped in an item is None there, as in its column.
+            names = dict.fromkeys(sorted(self._body.names))
+            return [item if isinstance(item, ItemFailure) else {**names, **item} for item in items]
         (name,) = self._seen or self._body.names
         return [item if isinstance(item, ItemFailure) else item.get(name) for item in items]
 
@@ -285,7 +287,9 @@ class ItemsNode(Graph):
     async def execute(self, inputs: dict[str, Any], ctx: NodeContext) -> Mapping[str, Any]:
         """Run the body for every item and gather what is read."""
         each = self.each_inputs()
-        results = Results(ctx.reads, ctx.body_outputs)
+        # What "capture" gives is the runtime's business, and no name for whole items.
+        reads = ctx.reads - {"error"} if self.captures else ctx.reads
+        results = Results(reads, ctx.body_outputs)
         await ctx.fan_out(
             FanOut(
                 each={name: inputs[name] for name in each},
