@@ -172,7 +172,7 @@ class Oracle:
 
         assert set(step.ready) == {i for i in new if new[i] == {RUNNING}}
         assert {i for i, _ in step.losers} == losers
-        for loser, race in step.losers:
+        for _loser, race in step.losers:
             assert race in step.ready
         for decided in (step.ready, step.skipped, step.unmet, [i for i, _ in step.losers]):
             assert len(set(decided)) == len(decided)
