@@ -127,9 +127,10 @@ class Results:
         else:
             single = True
         if not single:
-            # An output whose node was skipped in an item is None there, as in its column.
-            names = dict.fromkeys(sorted(self._body.names))
-            return [item if isinstance(item, ItemFailure) else {**names, **item} for item in items]
+            names = sorted(self._body.names)
+            return [
+                item if isinstance(item, ItemFailure) else _filled(item, names) for item in items
+            ]
         (name,) = self._seen or self._body.names
         return [item if isinstance(item, ItemFailure) else item.get(name) for item in items]
 
@@ -148,6 +149,11 @@ class Results:
             "wait_mean_s": self._wait_s / total,
             "wait_max_s": self._wait_max_s,
         }
+
+
+def _filled(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    # An output whose node was skipped in an item is None there, as in its column.
+    return {**item, **{name: None for name in names if name not in item}}
 
 
 def _place(column: list[Any], index: int, value: Any) -> None:
