@@ -359,3 +359,11 @@ async def test_run_error_survives_pickling():
     again = pickle.loads(pickle.dumps(caught.value))
     assert str(again) == str(caught.value)
     assert again.failures == caught.value.failures
+
+
+async def test_a_group_of_errors_is_one_failure_with_all_of_its_text():
+    def raises():
+        raise ExceptionGroup("many", [ValueError("a"), KeyError("b")])
+
+    with pytest.raises(RunError, match=r"g\.n0: ExceptionGroup: many \(2 sub-exceptions\)"):
+        await Hush(graph_of((raises, {}))).run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hush import semconv
-from hush.errors import Failure, NodeTimeoutError, RunError, text_of, type_name
+from hush.errors import Failure, NodeError, NodeTimeoutError, RunError, text_of, type_name
 from hush.runtime.instrument import Ending
 
 if TYPE_CHECKING:
@@ -119,5 +119,6 @@ def run_error(failures: Sequence[Failure], run_id: str, trace_id: str | None) ->
     said = f"{root.error_type}: {root.message}"
     if cause is not None:
         # Our own errors carry their path in the text, which stands before this already.
-        said = f"{type_name(cause)}: {getattr(cause, 'message', None) or text_of(cause)}"
+        text = cause.message if isinstance(cause, NodeError) else text_of(cause)
+        said = f"{type_name(cause)}: {text}"
     return RunError(root.path, said, failures, run_id=run_id, trace_id=trace_id)
