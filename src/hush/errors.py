@@ -10,13 +10,22 @@ expected and the remedy::
     ├── NodeError (RuntimeError)            a fault that the runtime found in a node
     │   ├── ConditionError                  a branch or loop condition raised
     │   ├── JoinError                       a join cannot be met any more
+    │   ├── LLMError                        a language model gave no usable answer
+    │   │   ├── LLMCircuitError             not called: it had failed too often just before
+    │   │   ├── LLMConnectionError          no connection, or it broke
+    │   │   ├── LLMResponseError            the answer is not what was asked for
+    │   │   ├── LLMStatusError              the server answered with an error status
+    │   │   ├── LLMStreamError              a stream broke off
+    │   │   └── LLMTimeoutError             timeout_s of one call (also a NodeTimeoutError)
     │   ├── LoopLimitError                  a loop reached its guard
     │   ├── MapSourceError                  an ``Each`` source raised, or lengths differ
     │   ├── OutputError                     a node returned something it may not
     │   ├── MissingValueError               a value that was read does not exist
+    │   ├── PromptError (ValueError)        a prompt cannot be filled
     │   ├── ToleranceError                  more items failed than max_failures allows
     │   ├── UnexpectedCancellationError     cancelled although no scope asked for it
     │   └── NodeTimeoutError (TimeoutError) timeout_s or deadline_s was exceeded
+    ├── ResourceError (ValueError)          the configuration of a resource is wrong
     ├── RunError (RuntimeError)             a run failed; holds every failure
     ├── RunNotFinishedError (RuntimeError)  a result was asked for too early
     └── TelemetryError (RuntimeError)       an instrument failed (raised in tests only)
@@ -27,7 +36,7 @@ This module knows nothing of graphs, loops or spans.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +48,13 @@ __all__ = (
     "HushError",
     "InputError",
     "JoinError",
+    "LLMCircuitError",
+    "LLMConnectionError",
+    "LLMError",
+    "LLMResponseError",
+    "LLMStatusError",
+    "LLMStreamError",
+    "LLMTimeoutError",
     "LoopLimitError",
     "MapSourceError",
     "MissingValueError",
@@ -46,6 +62,8 @@ __all__ = (
     "NodeTimeoutError",
     "OutputError",
     "Problem",
+    "PromptError",
+    "ResourceError",
     "RunError",
     "RunNotFinishedError",
     "TelemetryError",
@@ -218,6 +236,151 @@ class UnexpectedCancellationError(NodeError):
 
 class NodeTimeoutError(NodeError, TimeoutError):
     """A ``timeout_s`` or ``deadline_s`` was exceeded."""
+
+
+class PromptError(NodeError, ValueError):
+    """A prompt cannot be filled: a variable is missing, or it has no form that is known."""
+
+
+class LLMError(NodeError):
+    """A call to a language model gave no usable answer. Never holds an API key."""
+
+    error_type: str = "llm_error"
+    """Low-cardinality kind for ``error.type``, as OpenTelemetry's conventions want it."""
+    transient: bool = False
+    """Whether the same call may well succeed a little later."""
+
+    def __init__(
+        self,
+        path: str,
+        message: str,
+        *,
+        resource: str | None = None,
+        model: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after_s: float | None = None,
+        transient: bool | None = None,
+        history: Sequence[str] = (),
+    ) -> None:
+        """Keep what is known of the call.
+
+        Args:
+            path: path of the node, items included.
+            message: what happened, and the remedy.
+            resource: name of the resource that was called.
+            model: name of the model that was asked for.
+            status: HTTP status; None where there was no response.
+            code: the server's own code, such as ``content_filter``.
+            request_id: the server's id of the request, for its support.
+            retry_after_s: how long the server asked to wait, in seconds.
+            transient: whether the same call may succeed later; None as the class says.
+            history: one line for each call that was made, where there were several.
+        """
+        self.resource = resource
+        self.model = model
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+        self.history = tuple(history)
+        if transient is not None:
+            self.transient = transient
+        if status is not None:
+            self.error_type = str(status)
+        super().__init__(path, message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by constructor arguments."""
+        facts = {
+            "resource": self.resource,
+            "model": self.model,
+            "status": self.status,
+            "code": self.code,
+            "request_id": self.request_id,
+            "retry_after_s": self.retry_after_s,
+            "transient": self.transient,
+            "history": self.history,
+        }
+        return _llm_error, (type(self), self.path, self.message, facts)
+
+
+def _llm_error(kind: type[LLMError], path: str, message: str, facts: dict[str, Any]) -> LLMError:
+    return kind(path, message, **facts)
+
+
+class LLMStatusError(LLMError):
+    """The server answered with an error status; ``status`` and ``code`` tell which."""
+
+
+class LLMConnectionError(LLMError):
+    """The server could not be reached, or the connection broke before the answer."""
+
+    error_type = "connection"
+    transient = True
+
+
+class LLMTimeoutError(LLMError, NodeTimeoutError):
+    """The ``timeout_s`` of one call to a language model was exceeded."""
+
+    error_type = "timeout"
+    transient = True
+
+
+class LLMStreamError(LLMError):
+    """A stream broke off before its end; what had arrived is not an answer."""
+
+    error_type = "stream_broken"
+    transient = True
+
+
+class LLMResponseError(LLMError):
+    """The server answered, but not with what was asked for: broken JSON, no choice,
+    a refusal, or content that does not fit ``response_format``.
+    """
+
+    error_type = "bad_response"
+
+
+class LLMCircuitError(LLMError):
+    """Not called: the resource had failed too often just before."""
+
+    error_type = "circuit_open"
+
+
+class ResourceError(HushError, ValueError):
+    """The configuration of a resource is missing or wrong; nothing was started.
+
+    Names the file, the key and the remedy, and never shows a value that may be secret.
+    """
+
+    def __init__(self, source: str, problems: Sequence[tuple[str, str]]) -> None:
+        """Join the problems into one message.
+
+        Args:
+            source: the file's path, or what else the configuration came from.
+            problems: pairs of the key, such as ``llm:gpt-4o.api_key`` or empty where the
+                whole is meant, and what is wrong with it, remedy included.
+        """
+        self.source = source
+        self.problems = tuple(problems)
+        said = [f"{key}: {text}" if key else text for key, text in self.problems]
+        if len(said) == 1:
+            message = f"{source}: {said[0]}"
+        else:
+            lines = "".join(f"\n  - {line}" for line in said)
+            message = f"{source} has {len(said)} problems:{lines}"
+        super().__init__(message)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that have problems."""
+        return tuple(key for key, _ in self.problems)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by constructor arguments."""
+        return type(self), (self.source, self.problems)
 
 
 class RunError(HushError, RuntimeError):

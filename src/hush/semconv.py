@@ -14,19 +14,54 @@ __all__ = (
     "ATTEMPT",
     "ATTEMPTS",
     "BACKOFF_S",
+    "BOUND_BY_RATE_LIMIT",
     "CANCEL_CAUSE",
     "CANCEL_REASON",
+    "CAPTURE_VARIABLE",
+    "CONTENT",
+    "COST_USD",
     "ERROR_TYPE",
     "ERROR_TYPE_HANDLED",
     "EVENT_CANCELLED",
+    "EVENT_CIRCUIT_OPEN",
     "EVENT_EXCEPTION",
+    "EVENT_FALLBACK",
+    "EVENT_FIRST_CHUNK",
     "EVENT_FIRST_FAILURE",
+    "EVENT_GEN_AI_DETAILS",
+    "EVENT_HEDGE",
     "EVENT_RETRY",
     "EVENT_TIMEOUT",
     "EXCEPTION_MESSAGE",
     "EXCEPTION_STACKTRACE",
     "EXCEPTION_TYPE",
     "FAILED_NODE",
+    "GEN_AI_CHOICE_COUNT",
+    "GEN_AI_FINISH_REASONS",
+    "GEN_AI_FREQUENCY_PENALTY",
+    "GEN_AI_INPUT_MESSAGES",
+    "GEN_AI_MAX_TOKENS",
+    "GEN_AI_OPERATION",
+    "GEN_AI_OPERATION_CHAT",
+    "GEN_AI_OUTPUT_MESSAGES",
+    "GEN_AI_OUTPUT_TYPE",
+    "GEN_AI_PRESENCE_PENALTY",
+    "GEN_AI_PROVIDER",
+    "GEN_AI_REQUEST_MODEL",
+    "GEN_AI_RESPONSE_ID",
+    "GEN_AI_RESPONSE_MODEL",
+    "GEN_AI_SEED",
+    "GEN_AI_STOP_SEQUENCES",
+    "GEN_AI_STREAM",
+    "GEN_AI_TEMPERATURE",
+    "GEN_AI_TIME_TO_FIRST_CHUNK",
+    "GEN_AI_TOKEN_TYPE",
+    "GEN_AI_TOOL_DEFINITIONS",
+    "GEN_AI_TOP_P",
+    "GEN_AI_USAGE_CACHED",
+    "GEN_AI_USAGE_INPUT",
+    "GEN_AI_USAGE_OUTPUT",
+    "GEN_AI_USAGE_REASONING",
     "GRAPH_NAME",
     "ITEM_INDEX",
     "ITEM_KEY",
@@ -34,8 +69,12 @@ __all__ = (
     "LIMIT_S",
     "LINKS_DROPPED",
     "LINK_LIMIT",
+    "LLM_COST_USD",
+    "LLM_HEDGE",
+    "LLM_RESOURCE",
     "LOOP_EXHAUSTED",
     "LOOP_ITERATIONS",
+    "MAP_BOUND_BY",
     "MAP_CANCELLED",
     "MAP_FAILED",
     "MAP_HANDLED",
@@ -44,6 +83,10 @@ __all__ = (
     "MAP_OK",
     "MAP_PEAK_CONCURRENCY",
     "MAP_RETRIED",
+    "METRIC_GEN_AI_DURATION",
+    "METRIC_GEN_AI_TIME_TO_FIRST_CHUNK",
+    "METRIC_GEN_AI_TOKENS",
+    "METRIC_LLM_COST",
     "METRIC_THREADS_ABANDONED",
     "NODE_COUNT",
     "NODE_KIND",
@@ -65,11 +108,14 @@ __all__ = (
     "REQUEST_ID",
     "RUN_ID",
     "RUN_S",
+    "SERVER_ADDRESS",
+    "SERVER_PORT",
     "SESSION_ID",
     "SKIPPED",
     "SKIPPED_COUNT",
     "SKIPPED_LIMIT",
     "SPAN_ATTEMPT",
+    "SPAN_CHAT",
     "SPAN_GRAPH",
     "SPAN_ITEM",
     "SPAN_ITERATION",
@@ -78,11 +124,18 @@ __all__ = (
     "SPAN_NODE",
     "SPAN_RUN",
     "TEXT_LIMIT",
+    "TOKENS_COMPLETE",
+    "TOKENS_ESTIMATED",
+    "TOKENS_INPUT",
+    "TOKENS_OUTPUT",
+    "TOKENS_WASTED",
     "USER_ID",
+    "WAIT_LIMITER",
     "WAIT_LIMITER_S",
     "WAIT_SLOT_S",
     "WAIT_SOURCE_S",
     "WASTED_S",
+    "WASTED_USD",
 )
 
 # --- span names: "<prefix> <graph or node>", low-cardinality -----------------------
@@ -94,6 +147,7 @@ SPAN_ITEM: Final = "item"
 SPAN_LOOP: Final = "loop"
 SPAN_ITERATION: Final = "iteration"
 SPAN_ATTEMPT: Final = "attempt"
+SPAN_CHAT: Final = "chat"
 
 # --- on every span -----------------------------------------------------------------
 OUTCOME: Final = "hush.outcome"
@@ -143,6 +197,7 @@ NODE_PATH: Final = "hush.node.path"
 NODE_KIND: Final = "hush.node.kind"
 ATTEMPTS: Final = "hush.attempts"
 WAIT_LIMITER_S: Final = "hush.wait.limiter_s"
+WAIT_LIMITER: Final = "hush.wait.limiter"
 RUN_S: Final = "hush.run_s"
 BACKOFF_S: Final = "hush.backoff_s"
 
@@ -155,6 +210,7 @@ MAP_HANDLED: Final = "hush.map.handled"
 MAP_CANCELLED: Final = "hush.map.cancelled"
 MAP_RETRIED: Final = "hush.map.retried"
 MAP_PEAK_CONCURRENCY: Final = "hush.map.peak_concurrency"
+MAP_BOUND_BY: Final = "hush.map.bound_by"
 ITEM_INDEX: Final = "hush.item.index"
 ITEM_KEY: Final = "hush.item.key"
 WAIT_SLOT_S: Final = "hush.wait.slot_s"
@@ -168,11 +224,68 @@ ITERATION_INDEX: Final = "hush.iteration.index"
 # --- attempt --------------------------------------------------------------------------------
 ATTEMPT: Final = "hush.attempt"
 
+# --- calls to language models ------------------------------------------------------------------
+LLM_RESOURCE: Final = "hush.llm.resource"
+LLM_HEDGE: Final = "hush.llm.hedge"
+LLM_COST_USD: Final = "hush.llm.cost_usd"
+
+# Sums over nodes, items, maps, graphs and runs; never gen_ai.usage.* there, or a backend that
+# sums those would count every token once for each level.
+TOKENS_INPUT: Final = "hush.tokens.input"
+TOKENS_OUTPUT: Final = "hush.tokens.output"
+TOKENS_COMPLETE: Final = "hush.tokens.complete"
+TOKENS_WASTED: Final = "hush.tokens.wasted"
+TOKENS_ESTIMATED: Final = "hush.tokens.estimated"
+COST_USD: Final = "hush.cost_usd"
+WASTED_USD: Final = "hush.wasted_usd"
+
+BOUND_BY_RATE_LIMIT: Final = "rate_limit"
+
+# OpenTelemetry's conventions for generative AI (open-telemetry/semantic-conventions-genai,
+# status: development), pinned here as of semantic conventions 1.41 and genai 0.1.
+GEN_AI_OPERATION: Final = "gen_ai.operation.name"
+GEN_AI_OPERATION_CHAT: Final = "chat"
+GEN_AI_PROVIDER: Final = "gen_ai.provider.name"
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_TEMPERATURE: Final = "gen_ai.request.temperature"
+GEN_AI_TOP_P: Final = "gen_ai.request.top_p"
+GEN_AI_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+GEN_AI_SEED: Final = "gen_ai.request.seed"
+GEN_AI_STREAM: Final = "gen_ai.request.stream"
+GEN_AI_CHOICE_COUNT: Final = "gen_ai.request.choice.count"
+GEN_AI_FREQUENCY_PENALTY: Final = "gen_ai.request.frequency_penalty"
+GEN_AI_PRESENCE_PENALTY: Final = "gen_ai.request.presence_penalty"
+GEN_AI_STOP_SEQUENCES: Final = "gen_ai.request.stop_sequences"
+GEN_AI_OUTPUT_TYPE: Final = "gen_ai.output.type"
+GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
+GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+GEN_AI_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+GEN_AI_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+GEN_AI_USAGE_INPUT: Final = "gen_ai.usage.input_tokens"
+GEN_AI_USAGE_OUTPUT: Final = "gen_ai.usage.output_tokens"
+GEN_AI_USAGE_CACHED: Final = "gen_ai.usage.cache_read.input_tokens"
+GEN_AI_USAGE_REASONING: Final = "gen_ai.usage.reasoning.output_tokens"
+GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105  # an attribute's name
+GEN_AI_INPUT_MESSAGES: Final = "gen_ai.input.messages"
+GEN_AI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+GEN_AI_TOOL_DEFINITIONS: Final = "gen_ai.tool.definitions"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+
+CONTENT: Final = frozenset((GEN_AI_INPUT_MESSAGES, GEN_AI_OUTPUT_MESSAGES, GEN_AI_TOOL_DEFINITIONS))
+"""What is private: it leaves the process only where CAPTURE_VARIABLE asks for it."""
+CAPTURE_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+EVENT_GEN_AI_DETAILS: Final = "gen_ai.client.inference.operation.details"
+
 # --- events -----------------------------------------------------------------------------------
 EVENT_RETRY: Final = "hush.retry"
 EVENT_TIMEOUT: Final = "hush.timeout"
 EVENT_CANCELLED: Final = "hush.cancelled"
 EVENT_FIRST_FAILURE: Final = "hush.first_failure"
+EVENT_FALLBACK: Final = "hush.fallback"
+EVENT_HEDGE: Final = "hush.hedge"
+EVENT_CIRCUIT_OPEN: Final = "hush.circuit_open"
+EVENT_FIRST_CHUNK: Final = "gen_ai.first_chunk"
 EVENT_EXCEPTION: Final = "exception"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
@@ -181,6 +294,10 @@ LIMIT_S: Final = "hush.limit_s"
 
 # --- metrics ------------------------------------------------------------------------------------
 METRIC_THREADS_ABANDONED: Final = "hush.threads.abandoned"
+METRIC_GEN_AI_DURATION: Final = "gen_ai.client.operation.duration"
+METRIC_GEN_AI_TOKENS: Final = "gen_ai.client.token.usage"
+METRIC_GEN_AI_TIME_TO_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
+METRIC_LLM_COST: Final = "hush.llm.cost"
 
 ERROR_TYPE_HANDLED: Final = "handled"
 
