@@ -239,7 +239,7 @@ class NodeTimeoutError(NodeError, TimeoutError):
 
 
 class PromptError(NodeError, ValueError):
-    """A prompt cannot be filled: a variable is missing, or it has no form that is known."""
+    """A prompt cannot be filled, or what a call was given is no prompt or no parameter."""
 
 
 class LLMError(NodeError):
@@ -409,6 +409,9 @@ class RunError(HushError, RuntimeError):
         self.failures = tuple(failures)
         self.run_id = run_id
         self.trace_id = trace_id
+        self.usage: Any = None
+        """Tokens and cost of the run's calls to language models until it failed, a
+        :class:`hush.model.usage.Usage`; None where it is not known."""
         super().__init__(f"{path}: {message}")
 
     @property
@@ -424,13 +427,20 @@ class RunError(HushError, RuntimeError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by constructor arguments."""
-        return _run_error, (self.path, self.message, self.failures, self.run_id, self.trace_id)
+        ids = {"run_id": self.run_id, "trace_id": self.trace_id}
+        return _run_error, (self.path, self.message, self.failures, ids, self.usage)
 
 
 def _run_error(
-    path: str, message: str, failures: Sequence[Failure], run_id: str, trace_id: str
+    path: str,
+    message: str,
+    failures: Sequence[Failure],
+    ids: dict[str, Any],
+    usage: object,
 ) -> RunError:
-    return RunError(path, message, failures, run_id=run_id, trace_id=trace_id)
+    error = RunError(path, message, failures, **ids)
+    error.usage = usage
+    return error
 
 
 class RunNotFinishedError(HushError, RuntimeError):

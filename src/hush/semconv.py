@@ -36,6 +36,7 @@ __all__ = (
     "EXCEPTION_STACKTRACE",
     "EXCEPTION_TYPE",
     "FAILED_NODE",
+    "FALLBACK_TO",
     "GEN_AI_CHOICE_COUNT",
     "GEN_AI_FINISH_REASONS",
     "GEN_AI_FREQUENCY_PENALTY",
@@ -283,6 +284,7 @@ EVENT_TIMEOUT: Final = "hush.timeout"
 EVENT_CANCELLED: Final = "hush.cancelled"
 EVENT_FIRST_FAILURE: Final = "hush.first_failure"
 EVENT_FALLBACK: Final = "hush.fallback"
+FALLBACK_TO: Final = "hush.fallback.to"
 EVENT_HEDGE: Final = "hush.hedge"
 EVENT_CIRCUIT_OPEN: Final = "hush.circuit_open"
 EVENT_FIRST_CHUNK: Final = "gen_ai.first_chunk"

@@ -19,6 +19,13 @@ from hush.errors import (
     HushError,
     InputError,
     JoinError,
+    LLMCircuitError,
+    LLMConnectionError,
+    LLMError,
+    LLMResponseError,
+    LLMStatusError,
+    LLMStreamError,
+    LLMTimeoutError,
     LoopLimitError,
     MapSourceError,
     MissingValueError,
@@ -26,18 +33,21 @@ from hush.errors import (
     NodeTimeoutError,
     OutputError,
     Problem,
+    PromptError,
+    ResourceError,
     RunError,
     RunNotFinishedError,
     TelemetryError,
     ToleranceError,
     UnexpectedCancellationError,
 )
-from hush.model.contract import NodeContext
+from hush.model.contract import ChunkReceived, NodeContext
 from hush.model.edge import END, PARENT, START
 from hush.model.join import First, Quorum
 from hush.model.node import Node
 from hush.model.ref import Ref
 from hush.model.retry import Retry
+from hush.model.usage import Usage
 from hush.runtime.events import (
     Event,
     ItemEnded,
@@ -55,6 +65,7 @@ __all__ = (
     "START",
     "Branch",
     "BranchNode",
+    "ChunkReceived",
     "CodeNode",
     "ConditionError",
     "Each",
@@ -71,6 +82,13 @@ __all__ = (
     "ItemFailure",
     "ItemStarted",
     "JoinError",
+    "LLMCircuitError",
+    "LLMConnectionError",
+    "LLMError",
+    "LLMResponseError",
+    "LLMStatusError",
+    "LLMStreamError",
+    "LLMTimeoutError",
     "LoopLimitError",
     "MapNode",
     "MapSourceError",
@@ -83,8 +101,10 @@ __all__ = (
     "NodeTimeoutError",
     "OutputError",
     "Problem",
+    "PromptError",
     "Quorum",
     "Ref",
+    "ResourceError",
     "Retry",
     "RunEnded",
     "RunError",
@@ -96,6 +116,7 @@ __all__ = (
     "TelemetryError",
     "ToleranceError",
     "UnexpectedCancellationError",
+    "Usage",
     "WhileLoopNode",
     "code_node",
 )

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from hush.errors import Failure
     from hush.model.graph import Graph
+    from hush.providers.hub import ResourceHub
+    from hush.providers.resources import Resources
     from hush.runtime.events import Event, EventSink
     from hush.runtime.instrument import Observation
 
@@ -66,20 +68,31 @@ class Hush:
     trio; runs share nothing but limits.
     """
 
-    def __init__(self, graph: Graph, *, max_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        resources: ResourceHub | Mapping[str, Any] | None = None,
+        max_threads: int | None = None,
+    ) -> None:
         """Compile a graph.
 
         Args:
             graph: the top graph.
+            resources: where language models are configured: a hub, or a mapping for
+                :meth:`hush.providers.ResourceHub.from_mapping`. None finds the file
+                ``resources.yaml``, and only where a node uses a resource.
             max_threads: most worker threads for plain functions, over all runs of this
                 engine on one loop. None means 256, or the largest ``max_concurrency``
                 in the graph where that is more, so that no map is held back by it.
 
         Raises:
             GraphError: the graph has problems; all of them are in it.
+            ResourceError: a resource that a node uses is missing or wrong.
             ValueError: ``max_threads`` is not a positive integer.
         """
         self.plan = compile_graph(graph)
+        self._resources = _resolve(resources, self.plan.resources)
         if max_threads is None:
             max_threads = max(MAX_THREADS, self.plan.widest)
         elif not isinstance(max_threads, int) or isinstance(max_threads, bool) or max_threads < 1:
@@ -201,7 +214,9 @@ class Hush:
         return RunStream(run)
 
     async def __aenter__(self) -> Self:
-        """Open a block in which runs share what they open."""
+        """Open a block in which runs share what they open, such as connections."""
+        if self._resources is not None:
+            self._resources.hold()
         return self
 
     async def __aexit__(
@@ -210,7 +225,9 @@ class Hush:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the block."""
+        """Close the block and what its runs have left open."""
+        if self._resources is not None:
+            await self._resources.release()
 
     # --- inside ------------------------------------------------------------------------
 
@@ -261,7 +278,15 @@ class Hush:
             msg = f"{plan.name}: deadline_s={deadline_s!r}, expected a positive number of seconds"
             raise InputError(msg)
         state = RunState(plan.name, {"run_id": new_id(), **ids})
-        run = Run(plan, state, current_instrument(), self._placement, sink, RuntimeContext)
+        run = Run(
+            plan,
+            state,
+            current_instrument(),
+            self._placement,
+            sink,
+            RuntimeContext,
+            resources=self._resources,
+        )
         facts = {
             semconv.RUN_ID: state.run_id,
             semconv.GRAPH_NAME: plan.name,
@@ -279,8 +304,9 @@ class Hush:
                 if sink is not None:
                     await sink.emit(RunStarted(plan.name, state.run_id, state.trace_id))
                 lineage = Lineage(None)
+                lineage.ledger = state.ledger
                 try:
-                    outputs = await self._under_deadline(run, values, lineage, deadline_s, seen)
+                    outputs = await self._with_resources(run, values, lineage, deadline_s, seen)
                     ending = OK
                 except (BodyFailedError, NodeTimeoutError) as error:
                     ending = failed(error, plan.name, recorded=False)
@@ -291,6 +317,7 @@ class Hush:
                     raise
                 finally:
                     seen.annotate(semconv.NODE_COUNT, run.started)
+                    lineage.annotate(seen)
                     if run.failure_count:
                         seen.annotate(semconv.PARTIAL_FAILURE, True)  # noqa: FBT003  # an attribute's value
                 seen.end(ending)
@@ -303,8 +330,26 @@ class Hush:
         if ending is not OK:
             # A cancellation of the caller goes before a failure that came with it.
             await anyio.lowlevel.checkpoint_if_cancelled()
-            raise run_error(failures, state.run_id, state.trace_id) from failures[0].exception
+            failure = run_error(failures, state.run_id, state.trace_id)
+            failure.usage = state.usage
+            raise failure from failures[0].exception
         return RunResult(outputs, run)
+
+    async def _with_resources(
+        self,
+        run: Run,
+        values: Mapping[str, Any],
+        lineage: Lineage,
+        deadline_s: float | None,
+        seen: Observation,
+    ) -> dict[str, Any]:
+        if self._resources is None:
+            return await self._under_deadline(run, values, lineage, deadline_s, seen)
+        self._resources.hold()
+        try:
+            return await self._under_deadline(run, values, lineage, deadline_s, seen)
+        finally:
+            await self._resources.release()
 
     async def _under_deadline(
         self,
@@ -347,3 +392,25 @@ class Hush:
     def __repr__(self) -> str:
         """Return the graph's name and size."""
         return f"<Hush {self.plan.name}: {self.plan.size} nodes>"
+
+
+def _resolve(
+    resources: ResourceHub | Mapping[str, Any] | None, users: Mapping[str, str]
+) -> Resources | None:
+    """Find and check the resources that nodes use; None where none uses any.
+
+    Args:
+        resources: as for :class:`Hush`.
+        users: names of resources, with the path of a node that uses each.
+    """
+    if not users and resources is None:
+        return None
+    # Only here is it known that the graph calls models; what does not shall not load them.
+    from hush.providers.hub import ResourceHub  # noqa: PLC0415  # needs pydantic and yaml
+    from hush.providers.resources import Resources  # noqa: PLC0415  # needs openai
+
+    if resources is None:
+        resources = ResourceHub.default()
+    elif not isinstance(resources, ResourceHub):
+        resources = ResourceHub.from_mapping(resources)
+    return Resources(resources, users) if users else None

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hush.errors import Failure
+    from hush.model.usage import Usage
     from hush.runtime.state import Run, RunState
 
 __all__ = ("RunResult",)
@@ -27,6 +28,8 @@ class RunResult(dict[str, Any]):
         failures: what failed without failing the run: captured, collected, handled and
             tolerated failures, in order; at most 10,000.
         failure_count: how many there were.
+        usage: tokens and cost of all calls to language models.
+        usage_by_model: the same for each model that was asked for.
     """
 
     __slots__ = ("failure_count", "failures", "outcome", "skipped", "state")
@@ -55,6 +58,16 @@ class RunResult(dict[str, Any]):
     def trace_id(self) -> str | None:
         """The trace's id as 32 hex digits; None where the run was not traced."""
         return self.state.trace_id
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and cost of all calls to language models."""
+        return self.state.usage
+
+    @property
+    def usage_by_model(self) -> dict[str, Usage]:
+        """The same for each model that was asked for."""
+        return self.state.usage_by_model
 
     @property
     def partial_failure(self) -> bool:

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from hush.model.ref import Ref
     from hush.model.retry import Retry
+    from hush.model.usage import Usage
 
 __all__ = (
     "BodyOutputs",
+    "CallObservation",
+    "ChunkReceived",
     "FanOut",
     "Flaw",
     "ItemRecord",
@@ -135,6 +139,39 @@ class FanOut:
     """Whether items are called iterations in spans and paths."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkReceived:
+    """A piece of a streamed answer arrived; an event of the run."""
+
+    path: str
+    """Path of the node, items included."""
+    name: str
+    """Name of the node."""
+    text: str
+    """What was added."""
+    part: str = "content"
+    """``content``, ``reasoning`` or ``tool_call`` (a piece of a call's arguments)."""
+    choice: int = 0
+    """Index of the choice, where several were asked for."""
+    attempt: int = 1
+    """Number of the call. A higher one begins anew: the call before it broke off."""
+    model: str = ""
+    """The model that was asked for."""
+
+
+class CallObservation(Protocol):
+    """One call to the outside that is being watched."""
+
+    def annotate(self, name: str, value: Any) -> None:
+        """Put an attribute on the call's span; a name from :mod:`hush.semconv`."""
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Put an event on the call's span."""
+
+    def lost_to(self, winner: CallObservation) -> None:
+        """Say that a cancellation from now on means: lost a race against ``winner``."""
+
+
 class NodeContext(Protocol):
     """What a node may ask for while it runs; given by the runtime."""
 
@@ -178,3 +215,42 @@ class NodeContext(Protocol):
 
     def fan_out(self, request: FanOut) -> Awaitable[None]:
         """Run the body for every item of a source."""
+
+    @property
+    def resources(self) -> Any:
+        """What the engine opened of the resources that nodes name; None where none does."""
+
+    def random(self) -> float:
+        """Return a random number in [0, 1)."""
+
+    def observe_call(
+        self, name: str, facts: Mapping[str, Any], *, after: CallObservation | None = None
+    ) -> AbstractContextManager[CallObservation]:
+        """Watch one call to the outside for as long as the context manager is open.
+
+        Args:
+            name: name of what is called, such as the model; low-cardinality.
+            facts: what is known at the start, by names of :mod:`hush.semconv`.
+            after: the call that this one follows upon, for a link.
+        """
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Put an event on the node's span."""
+
+    def waited(self, limiter: str, seconds: float) -> None:
+        """Book a wait for a limit; it is no part of the node's own time."""
+
+    def paused(self, seconds: float) -> None:
+        """Book a pause between two attempts; it is no part of the node's own time."""
+
+    def book(self, usage: Usage, model: str) -> None:
+        """Book what a call used, for the node and all that contains it."""
+
+    def chunk_listener(
+        self, on_chunk: Callable[[ChunkReceived], Any] | None
+    ) -> Callable[[ChunkReceived], Awaitable[None]] | None:
+        """Return what tells of a piece of a streamed answer; None where nobody listens.
+
+        Args:
+            on_chunk: the node's own callback, sync or async; its faults are logged once.
+        """

@@ -121,6 +121,10 @@ class Node(Linkable):
         """Return the successors, as names or nodes, among which the node chooses."""
         return ()
 
+    def resource_keys(self) -> tuple[str, ...]:
+        """Return the names of the resources that the node uses."""
+        return ()
+
     def each_inputs(self) -> Mapping[str, Each]:
         """Return the inputs that are iterated."""
         return {}

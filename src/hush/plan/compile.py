@@ -116,7 +116,19 @@ def _compile(graph: Graph, path: str, problems: list[Problem], *, depth: int, to
             ),
             default=1,
         ),
+        resources=_resources(draft, bodies),
     )
+
+
+def _resources(draft: Draft, bodies: Mapping[int, Plan]) -> dict[str, str]:
+    users: dict[str, str] = {}
+    for i, node in enumerate(draft.nodes):
+        for name in node.resource_keys():
+            users.setdefault(name, f"{draft.path}.{node.name}")
+        if i in bodies:
+            for name, path in bodies[i].resources.items():
+                users.setdefault(name, path)
+    return users
 
 
 def _ancestors_write(draft: Draft, values: Values, i: int) -> frozenset[str] | None:

@@ -106,6 +106,9 @@ class Plan:
     """Number of nodes, bodies included."""
     widest: int
     """Largest ``max_concurrency`` of any map in it; 1 without maps."""
+    resources: Mapping[str, str]
+    """Names of the resources that nodes use, bodies included, each with the path of the
+    first such node."""
 
     ancestors_write: Mapping[int, frozenset[str] | None]
     """By node that takes all of PARENT: names written before it; None where an open

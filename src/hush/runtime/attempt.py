@@ -50,9 +50,16 @@ class Tally:
     attempts: int = 0
     backoff_s: float = 0.0
     waited_s: float = 0.0
-    """Seconds for which a limit on threads held it back."""
+    """Seconds for which a limit held it back: on threads, or of a shared resource."""
     recorded: bool = False
     """Whether the last attempt's own span has recorded its exception."""
+    recorded_error: BaseException | None = None
+    """The exception that the span of a call inside has recorded."""
+
+    def has_recorded(self, error: BaseException) -> bool:
+        """Say whether a span inside has recorded ``error``, or what it was raised from."""
+        seen = self.recorded_error
+        return self.recorded or (seen is not None and seen in (error, error.__cause__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,7 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
     while True:
         tally.attempts += 1
         tally.recorded = False
+        tally.recorded_error = None
         if retry is None or retry.attempts == 1:
             return await _once(execute, policy, place, place.seen)
         scope = Scope(
@@ -115,7 +123,7 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
             try:
                 result = await _once(execute, policy, place, seen)
             except Exception as error:
-                seen.end(failed(error, place.path, recorded=False))
+                seen.end(failed(error, place.path, recorded=tally.has_recorded(error)))
                 tally.recorded = True
                 pause = _pause_s(error, retry, place)
                 if pause is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from hush.log import get_logger
+from hush.model.contract import ChunkReceived
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = (
     "BUFFER",
     "CallbackSink",
+    "ChunkReceived",
     "Event",
     "EventSink",
     "ItemEnded",
@@ -108,7 +110,7 @@ class ItemEnded:
     """Type and text of its failure, handled ones included."""
 
 
-Event = RunStarted | RunEnded | NodeStarted | NodeEnded | ItemStarted | ItemEnded
+Event = RunStarted | RunEnded | NodeStarted | NodeEnded | ItemStarted | ItemEnded | ChunkReceived
 
 
 class EventSink(Protocol):
@@ -124,13 +126,15 @@ class EventSink(Protocol):
 class CallbackSink:
     """Calls the user's function for each event."""
 
-    def __init__(self, callback: Callable[[Event], Any]) -> None:
+    def __init__(self, callback: Callable[..., Any], name: str = "on_event") -> None:
         """Keep the callback.
 
         Args:
             callback: sync or async; its first fault is logged, the run goes on.
+            name: what the user knows it as.
         """
         self._callback = callback
+        self._name = name
         self._logged = False
 
     async def emit(self, event: Event) -> None:
@@ -143,7 +147,7 @@ class CallbackSink:
             if not self._logged:
                 self._logged = True
                 get_logger().error(
-                    "on_event raised; the run goes on, further faults are not logged",
+                    f"{self._name} raised; the run goes on, further faults are not logged",
                     error=f"{type(error).__name__}: {error!s:.200}",
                     exc_info=error,
                 )

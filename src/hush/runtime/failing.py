@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hush import semconv
-from hush.errors import Failure, NodeError, NodeTimeoutError, RunError, text_of, type_name
+from hush.errors import Failure, LLMError, NodeError, NodeTimeoutError, RunError, text_of, type_name
 from hush.runtime.instrument import Ending
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def failed(error: Exception, path: str, *, recorded: bool) -> Ending:
         error=root,
         raised_here=not (inside or recorded),
         failed_path=error.failures[0].path if isinstance(error, BodyFailedError) else path,
+        error_type=root.error_type if isinstance(root, LLMError) else None,
     )
 
 

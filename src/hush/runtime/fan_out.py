@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ("run_fan_out",)
 
+RATE_LIMITED = 0.5
+"""A map whose items spent more than this share of their time waiting for shared limits was
+bound by these: more slots would only have made more items wait."""
+
 EARLY_ITEMS = 20
 """Items of an unsized source before a share of failures is judged."""
 
@@ -72,6 +76,7 @@ class _FanOut:
         self.workers = 0
         self.running = self.peak = 0
         self.begun = self.ok = self.failed = self.handled = self.retried = 0
+        self.busy_s = 0.0
         self.failures: list[Failure] = []
         self.fault: Exception | None = None
 
@@ -170,6 +175,7 @@ class _FanOut:
     def _count(self, outcome: ItemOutcome) -> None:
         record = outcome.record
         self.retried += record.attempts > 1
+        self.busy_s += record.run_s
         if outcome.error is None:
             if record.outcome == semconv.OUTCOME_HANDLED:
                 self._note_handled(outcome)
@@ -264,6 +270,9 @@ class _FanOut:
                 semconv.MAP_RETRIED: self.retried,
                 semconv.MAP_PEAK_CONCURRENCY: self.peak,
             }
+            ledger = self.lineage.ledger
+            if ledger is not None and ledger.waited_s > RATE_LIMITED * self.busy_s:
+                facts[semconv.MAP_BOUND_BY] = semconv.BOUND_BY_RATE_LIMIT
         if self.lineage.partial:
             facts[semconv.PARTIAL_FAILURE] = True
         for name, value in facts.items():

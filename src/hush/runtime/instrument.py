@@ -28,7 +28,7 @@ __all__ = (
     "Scope",
 )
 
-Level = Literal["run", "graph", "node", "map", "loop", "item", "iteration", "attempt"]
+Level = Literal["run", "graph", "node", "map", "loop", "item", "iteration", "attempt", "chat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,8 @@ class Ending:
     """Path of what caused the cancellation."""
     cause: object = None
     """Token of what caused the cancellation."""
+    error_type: str | None = None
+    """What kind of error it was, where that says more than the exception's class."""
 
 
 class Observation(Protocol):

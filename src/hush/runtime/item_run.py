@@ -97,7 +97,7 @@ class ItemRun:
                     ending = self._judge(outputs)
                 except Exception as raised:  # noqa: BLE001  # an item's failure is a result here; its map decides
                     error = raised
-                    ending = failed(raised, path, recorded=tally.recorded)
+                    ending = failed(raised, path, recorded=tally.has_recorded(raised))
                 except anyio.get_cancelled_exc_class():
                     seen.end(cancelled(lineage.why()))
                     raise
@@ -159,6 +159,7 @@ class ItemRun:
         if self.policy.retry is not None:
             seen.annotate(semconv.ATTEMPTS, tally.attempts)
             seen.annotate(semconv.BACKOFF_S, tally.backoff_s)
+        place.lineage.annotate(seen)
 
     def _record(
         self, ending: Ending, outputs: Mapping[str, Any] | None, tally: Tally, run_s: float

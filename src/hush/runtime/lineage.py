@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hush import semconv
+from hush.runtime.ledger import Ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import anyio
+
+    from hush.model.usage import Usage
+    from hush.runtime.instrument import Observation
 
 __all__ = ("Blame", "Lineage")
 
@@ -33,7 +39,7 @@ EXTERNAL = Blame(semconv.REASON_EXTERNAL)
 class Lineage:
     """One container of running work: a run, a graph, a map, an item, a node."""
 
-    __slots__ = ("_limits", "blame", "outer", "partial")
+    __slots__ = ("_limits", "blame", "ledger", "outer", "partial")
 
     def __init__(self, outer: Lineage | None) -> None:
         """Hang below another container.
@@ -45,6 +51,8 @@ class Lineage:
         self.blame: Blame | None = None
         self.partial = False
         """Whether something inside failed without failing the run."""
+        self.ledger: Ledger | None = None
+        """What was used and waited for inside; None where nothing was."""
         self._limits: list[tuple[anyio.CancelScope, Blame]] = []
 
     def limit(self, scope: anyio.CancelScope, path: str, token: object) -> None:
@@ -62,6 +70,44 @@ class Lineage:
         at: Lineage | None = self
         while at is not None and not at.partial:
             at.partial = True
+            at = at.outer
+
+    def book(self, usage: Usage, model: str) -> None:
+        """Tell every container what a call to a model used.
+
+        Args:
+            usage: of one call.
+            model: the model that was asked for.
+        """
+        for ledger in self._ledgers():
+            ledger.book(usage, model)
+
+    def waited(self, limiter: str, seconds: float) -> None:
+        """Tell every container of a wait for a shared limit.
+
+        Args:
+            limiter: the limit's name.
+            seconds: how long.
+        """
+        for ledger in self._ledgers():
+            ledger.waited(limiter, seconds)
+
+    def annotate(self, seen: Observation) -> None:
+        """Put what was used and waited for in here on a span.
+
+        Args:
+            seen: this container's observation.
+        """
+        if self.ledger is not None:
+            for name, value in self.ledger.facts():
+                seen.annotate(name, value)
+
+    def _ledgers(self) -> Iterator[Ledger]:
+        at: Lineage | None = self
+        while at is not None:
+            if at.ledger is None:
+                at.ledger = Ledger()
+            yield at.ledger
             at = at.outer
 
     def why(self) -> Blame:

@@ -11,16 +11,21 @@ from hush.errors import MissingValueError
 from hush.log import get_logger
 from hush.model.contract import BodyOutputs, FanOut, RunIn
 from hush.model.ref import MISSING
+from hush.runtime.calling import Call
+from hush.runtime.events import CallbackSink
 from hush.runtime.fan_out import run_fan_out
 from hush.runtime.iteration import run_iteration
 from hush.runtime.scheduler import run_graph
 from hush.runtime.state import Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from hush.model.contract import CallObservation, ChunkReceived
+    from hush.model.usage import Usage
     from hush.plan.plan import NodePlan
     from hush.runtime.attempt import Place
+    from hush.runtime.events import EventSink
 
 __all__ = ("RuntimeContext",)
 
@@ -101,6 +106,60 @@ class RuntimeContext:
 
     def _abandoned(self) -> None:
         self.annotate(semconv.ABANDONED, True)  # noqa: FBT003  # an attribute's value
+
+    # --- calls to the outside ----------------------------------------------------------
+
+    @property
+    def resources(self) -> Any:
+        """What the engine opened for this run of the resources that nodes name."""
+        return self.place.run.resources
+
+    def random(self) -> float:
+        """Return a random number in [0, 1)."""
+        return self.place.run.random.random()
+
+    def observe_call(
+        self, name: str, facts: Mapping[str, Any], *, after: CallObservation | None = None
+    ) -> Call:
+        """Watch one call to the outside."""
+        return Call(self.place, name, facts, after)
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Put an event on the node's span."""
+        self.place.seen.event(name, facts)
+
+    def waited(self, limiter: str, seconds: float) -> None:
+        """Book a wait for a limit."""
+        self.place.tally.waited_s += seconds
+        self.place.lineage.waited(limiter, seconds)
+
+    def paused(self, seconds: float) -> None:
+        """Book a pause between two attempts."""
+        self.place.tally.backoff_s += seconds
+
+    def book(self, usage: Usage, model: str) -> None:
+        """Book what a call used, for the node and all that contains it."""
+        self.place.lineage.book(usage, model)
+
+    def chunk_listener(
+        self, on_chunk: Callable[[ChunkReceived], Any] | None
+    ) -> Callable[[ChunkReceived], Awaitable[None]] | None:
+        """Return what tells of a piece of a streamed answer; None where nobody listens."""
+        sinks: list[EventSink] = []
+        if self.place.run.events is not None:
+            sinks.append(self.place.run.events)
+        if on_chunk is not None:
+            sinks.append(CallbackSink(on_chunk, name="on_chunk"))
+        if not sinks:
+            return None
+
+        async def tell(chunk: ChunkReceived) -> None:
+            for sink in sinks:
+                await sink.emit(chunk)
+
+        return tell
+
+    # --- bodies ------------------------------------------------------------------------
 
     async def run_body(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Run the body once."""

@@ -134,9 +134,13 @@ class NodeRun:
         seen.annotate(semconv.RUN_S, total_s - tally.backoff_s - tally.waited_s)
         if tally.waited_s:
             seen.annotate(semconv.WAIT_LIMITER_S, tally.waited_s)
+        elif (ledger := self.lineage.ledger) is not None and ledger.waits:
+            seen.annotate(semconv.WAIT_LIMITER_S, ledger.waited_s)
         if self.node.node.retry is not None:
             seen.annotate(semconv.ATTEMPTS, tally.attempts)
+        if self.node.node.retry is not None or tally.backoff_s:
             seen.annotate(semconv.BACKOFF_S, tally.backoff_s)
+        self.lineage.annotate(seen)
 
     async def _under_policies(self, place: Place) -> Done:
         # One checkpoint a node keeps the loop fair and lets cancellation in, also where
@@ -244,7 +248,7 @@ class NodeRun:
         failures = failure_of(
             error, place.path, index=self.frame.index, attempts=max(tally.attempts, 1)
         )
-        ending = failed(error, place.path, recorded=tally.recorded)
+        ending = failed(error, place.path, recorded=tally.has_recorded(error))
         if not node.node.captures:
             return Done(place.seen.token, {}, {}, failures=failures), ending
         self.lineage.mark_partial()

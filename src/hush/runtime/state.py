@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hush.model.ref import MISSING
+from hush.runtime.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hush.errors import Failure
     from hush.model.contract import NodeContext
+    from hush.model.usage import Usage
     from hush.plan.plan import Plan
     from hush.runtime.events import EventSink
     from hush.runtime.instrument import Instrument
@@ -114,8 +116,20 @@ class RunState:
         self.execution_order: list[str] = []
         self.omitted = 0
         """Starts inside items that ``execution_order`` had no room for."""
+        self.ledger = Ledger()
+        """What models were used for, so far."""
         self._in_items = 0
         self._outputs: dict[str, Mapping[str, Any]] = {}
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and cost of all calls to language models so far."""
+        return self.ledger.usage
+
+    @property
+    def usage_by_model(self) -> dict[str, Usage]:
+        """The same for each model that was asked for."""
+        return dict(self.ledger.by_model)
 
     def started(self, path: str, *, in_item: bool) -> None:
         """Record a start."""
@@ -175,6 +189,8 @@ class Run:
     started: int = 0
     """Nodes started."""
     skipped_in_items: int = 0
+    resources: Any = None
+    """What the engine opened of the resources that nodes name; opaque here."""
 
     def note(self, failure: Failure) -> None:
         """Record a failure that does not fail the run."""

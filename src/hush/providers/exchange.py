@@ -1,0 +1,183 @@
+"""Exchange: one HTTP call to a model, whole or in pieces, through the official client.
+
+The stream's bytes are read here and not through the client's own iterator: that one
+leaves generators behind that are not exhausted, which trio takes for a fault, and asyncio
+closes in a task that outlives its scope.
+"""
+
+from __future__ import annotations
+
+import json
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from hush.errors import LLMError, LLMResponseError, LLMStreamError
+from hush.providers.answer import Assembly, ChatAnswer, read_body
+from hush.providers.faults import fault_of, scrubbed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from hush.providers.answer import Piece
+    from hush.providers.request import ChatRequest
+    from hush.providers.resources import Endpoint
+
+__all__ = ("Exchange",)
+
+LINE_LIMIT = 16 * 1024 * 1024
+"""Longest line of a stream, in bytes: a server that sends no line break must not fill memory."""
+
+
+class Exchange:
+    """One call, and what of its answer has arrived."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        request: ChatRequest,
+        parameters: dict[str, Any],
+        path: str,
+        on_piece: Callable[[Piece], None] | None,
+    ) -> None:
+        """Prepare the call.
+
+        Args:
+            endpoint: what is called.
+            request: what is asked.
+            parameters: the request's, with the resource's defaults.
+            path: the node's path, for errors.
+            on_piece: told of each piece as it arrives; must not block, may be None.
+        """
+        self._endpoint = endpoint
+        self._resource = endpoint.resource
+        self._request = request
+        self._arguments: dict[str, Any] = {
+            "model": endpoint.resource.model,
+            "messages": request.messages,
+            **parameters,
+        }
+        self._path = path
+        self._on_piece = on_piece
+        self.assembly = Assembly()
+        self.first_chunk_s: float | None = None
+
+    async def call(self) -> ChatAnswer:
+        """Make the call.
+
+        Returns:
+            The answer, with at least one choice.
+
+        Raises:
+            LLMError: there is none; says why.
+        """
+        try:
+            answer = await (self._stream() if self._request.stream else self._whole())
+        except LLMError:
+            raise
+        except Exception as error:  # noqa: BLE001  # raised again below, described
+            streaming = self._request.stream and self.first_chunk_s is not None
+            fault = fault_of(error, self._resource, self._path, streaming=streaming)
+        else:
+            if not answer.choices:
+                raise self._unusable("it holds no choice", transient=True)
+            return answer
+        # Out here, lest the original with its secrets become the context.
+        raise fault
+
+    async def _whole(self) -> ChatAnswer:
+        completions = self._endpoint.client.chat.completions
+        response = await completions.with_raw_response.create(**self._arguments)
+        return self._read(response.http_response.content)
+
+    def _read(self, content: bytes) -> ChatAnswer:
+        try:
+            return read_body(json.loads(content))
+        except (AttributeError, TypeError, ValueError) as error:
+            text = content[:200].decode("utf-8", "replace")
+            raise self._unusable(f"{error}; it begins with {text!r}", transient=True) from None
+
+    async def _stream(self) -> ChatAnswer:
+        began = perf_counter()
+        completions = self._endpoint.client.chat.completions
+        opened = completions.with_streaming_response.create(stream=True, **self._arguments)
+        async with opened as response:
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                # A server that does not stream may still answer.
+                return self._read(await response.read())
+            pieces = response.iter_bytes()
+            try:
+                await self._events(pieces, began)
+            except LLMError:
+                await _exhaust(pieces)
+                raise
+        if not self.assembly.finished:
+            raise self._broken("it ended without a finish reason")
+        answer = self.assembly.answer()
+        answer.first_chunk_s = self.first_chunk_s
+        return answer
+
+    async def _events(self, pieces: AsyncIterator[bytes], began: float) -> None:
+        rest = b""
+        async for piece in pieces:
+            *lines, rest = (rest + piece).split(b"\n")
+            if len(rest) > LINE_LIMIT:
+                raise self._broken(f"a line has more than {LINE_LIMIT} bytes")
+            for line in lines:
+                if line.startswith(b"data:"):
+                    self._event(line[5:].strip(), began)
+
+    def _event(self, data: bytes, began: float) -> None:
+        if data == b"[DONE]" or not data:
+            return
+        if self.first_chunk_s is None:
+            self.first_chunk_s = perf_counter() - began
+        try:
+            event = json.loads(data)
+            fault = event.get("error")
+            added = [] if fault else self.assembly.add(event)
+        except (AttributeError, TypeError, ValueError) as error:
+            text = data[:200].decode("utf-8", "replace")
+            raise self._unusable(f"{error}; the event is {text!r}", transient=True) from None
+        if fault:
+            said = fault.get("message") if isinstance(fault, dict) else fault
+            raise self._broken(f"the server says: {said}")
+        if self._on_piece is not None:
+            for one in added:
+                self._on_piece(one)
+
+    def _unusable(self, said: str, *, transient: bool) -> LLMResponseError:
+        resource = self._resource
+        return LLMResponseError(
+            self._path,
+            f"the answer of {resource.key} cannot be used: {scrubbed(said, resource)}",
+            resource=resource.name,
+            model=resource.model,
+            transient=transient,
+        )
+
+    def _broken(self, said: str) -> LLMStreamError:
+        resource = self._resource
+        return LLMStreamError(
+            self._path,
+            f"the stream from {resource.key} broke off before its end: "
+            f"{scrubbed(said, resource)}. What had arrived is not used",
+            resource=resource.name,
+            model=resource.model,
+        )
+
+
+async def _exhaust(pieces: AsyncIterator[bytes]) -> None:
+    """Make an iterator over a response end at once.
+
+    A generator that is left alone would be closed some time later, by whoever collects the
+    garbage. One that is cancelled while it reads ends, and all those that it reads from.
+    """
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            async for _ in pieces:
+                pass
+        except Exception:  # noqa: BLE001, S110  # the call has failed already, and says why
+            pass

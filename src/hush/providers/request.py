@@ -1,0 +1,212 @@
+"""Request: what a node's inputs ask of a model, checked and in the API's shape.
+
+Knows the parameters of chat completions and how a pydantic model becomes a response
+format; knows nothing of resources, clients or retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from hush import semconv
+from hush.errors import PromptError
+from hush.providers.tokens import request_tokens
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ("PARAMETERS", "ChatRequest", "make_request")
+
+PARAMETERS: Final = frozenset(
+    (
+        "extra_body",
+        "extra_headers",
+        "extra_query",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "metadata",
+        "modalities",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "reasoning_effort",
+        "response_format",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+    )
+)
+"""Inputs of a node that are parameters of the call; a server's own ones go into extra_body."""
+
+_FACTS: Final = {
+    "temperature": semconv.GEN_AI_TEMPERATURE,
+    "top_p": semconv.GEN_AI_TOP_P,
+    "max_tokens": semconv.GEN_AI_MAX_TOKENS,
+    "max_completion_tokens": semconv.GEN_AI_MAX_TOKENS,
+    "seed": semconv.GEN_AI_SEED,
+    "frequency_penalty": semconv.GEN_AI_FREQUENCY_PENALTY,
+    "presence_penalty": semconv.GEN_AI_PRESENCE_PENALTY,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChatRequest:
+    """One request, the same for every resource that it may go to."""
+
+    messages: list[dict[str, Any]]
+    parameters: Mapping[str, Any]
+    """What the client's ``create`` takes besides model, messages and streaming."""
+    stream: bool
+    schema: type[BaseModel] | None = None
+    """What the content is validated against; None where it is left as text."""
+    guessed_tokens: int = field(default=0)
+    """A guess at the tokens of the prompt."""
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters, those of a resource filled in where none is given.
+
+        Args:
+            defaults: the resource's ``params``.
+        """
+        return {**defaults, **self.parameters}
+
+    def output_limit(self) -> int | None:
+        """Return how many tokens may be generated; None where no limit is given."""
+        for name in ("max_completion_tokens", "max_tokens"):
+            limit = self.parameters.get(name)
+            if isinstance(limit, int):
+                return limit
+        return None
+
+
+def make_request(inputs: Mapping[str, Any], *, stream: bool, path: str) -> ChatRequest:
+    """Make a request of a node's inputs.
+
+    Args:
+        inputs: ``messages`` and parameters; a parameter that is None is left out.
+        stream: whether the answer is to come in pieces.
+        path: the node's path, for errors.
+
+    Returns:
+        The request; it shares nothing mutable with the inputs at the level of messages.
+
+    Raises:
+        PromptError: ``messages`` is no list of messages, or a parameter cannot be used.
+    """
+    messages = inputs.get("messages")
+    if isinstance(messages, str) or not isinstance(messages, Sequence) or not messages:
+        msg = (
+            f"messages is {_said(messages)}, expected a list of messages such as "
+            f'[{{"role": "user", "content": "..."}}]; a PromptNode makes one'
+        )
+        raise PromptError(path, msg)
+    for i, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            msg = f"messages[{i}] is {_said(message)}, expected a mapping with 'role' and 'content'"
+            raise PromptError(path, msg)
+    parameters = {
+        name: value for name, value in inputs.items() if name in PARAMETERS and value is not None
+    }
+    schema = _schema(parameters, path)
+    if schema is not None:
+        parameters["response_format"] = response_format(schema)
+    if "tools" in parameters:
+        parameters["tools"] = [_tool(tool) for tool in parameters["tools"]]
+    if stream:
+        # Without it a stream says nothing of its tokens.
+        parameters["stream_options"] = {"include_usage": True}
+    copied = [dict(message) for message in messages]
+    guessed = request_tokens(copied, parameters.get("tools"))
+    return ChatRequest(copied, parameters, stream, schema, guessed)
+
+
+def response_format(schema: type[BaseModel]) -> dict[str, Any]:
+    """Return the response format that makes a server keep to a pydantic model.
+
+    Args:
+        schema: the model.
+    """
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": schema.__name__, "strict": True, "schema": _strict(schema)},
+    }
+
+
+def request_facts(parameters: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
+    """Return what a call's span says of its parameters, by names of semconv.
+
+    Args:
+        parameters: as sent.
+        stream: whether the answer comes in pieces.
+    """
+    facts: dict[str, Any] = {semconv.GEN_AI_STREAM: stream}
+    for name, fact in _FACTS.items():
+        if isinstance(value := parameters.get(name), (int, float)):
+            facts[fact] = value
+    if parameters.get("n", 1) != 1:
+        facts[semconv.GEN_AI_CHOICE_COUNT] = parameters["n"]
+    stop = parameters.get("stop")
+    if stop:
+        facts[semconv.GEN_AI_STOP_SEQUENCES] = [stop] if isinstance(stop, str) else list(stop)
+    form = parameters.get("response_format")
+    if isinstance(form, Mapping):
+        kind = form.get("type")
+        facts[semconv.GEN_AI_OUTPUT_TYPE] = "text" if kind == "text" else "json"
+    return facts
+
+
+def _schema(parameters: Mapping[str, Any], path: str) -> type[BaseModel] | None:
+    form = parameters.get("response_format")
+    if form is None or isinstance(form, Mapping):
+        return None
+    if _is_model(form):
+        return form  # type: ignore[no-any-return]  # checked to be a pydantic model's class
+    msg = (
+        f"response_format is {_said(form)}, expected a pydantic model's class or the API's "
+        f'mapping, such as {{"type": "json_object"}}'
+    )
+    raise PromptError(path, msg)
+
+
+def _is_model(value: object) -> bool:
+    from pydantic import BaseModel  # noqa: PLC0415  # only where something was given that may be one
+
+    return isinstance(value, type) and issubclass(value, BaseModel)
+
+
+def _tool(tool: object) -> object:
+    if not _is_model(tool):
+        return tool
+    import openai  # noqa: PLC0415  # only for a tool given as a model
+
+    return openai.pydantic_function_tool(tool)  # type: ignore[arg-type]  # checked to be a model
+
+
+def _strict(schema: type[BaseModel]) -> object:
+    import openai  # noqa: PLC0415  # see _tool
+
+    # The client knows the subset of JSON schema that servers take in strict mode; its public
+    # way to ask is by way of a tool.
+    return openai.pydantic_function_tool(schema)["function"]["parameters"]
+
+
+def _said(value: object) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, (str, list, tuple)) and not value:
+        return f"an empty {type(value).__name__}"
+    return f"a {type(value).__name__}"

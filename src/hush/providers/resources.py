@@ -1,0 +1,187 @@
+"""Resources: what a graph's nodes call, with limits of the process and clients of the loop.
+
+A client belongs to one event loop and is shared by all who call its resource there. Whoever
+runs holds the clients; when nobody does any more, they are closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import openai
+
+from hush.providers.circuit import Circuit
+from hush.providers.limiter import Limiter
+from hush.providers.tokens import Calibration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hush.providers.hub import ResourceHub
+    from hush.providers.resource import LLMResource
+
+__all__ = ("Endpoint", "Resources", "Shared")
+
+OFFICIAL_URL = "https://api.openai.com/v1"
+
+CLOSING_S = 5.0
+"""How long closing a client may take, also while everything is being cancelled."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """What all callers of one resource share, on whichever loop of the process."""
+
+    limiter: Limiter
+    circuit: Circuit
+    calibration: Calibration
+
+    @classmethod
+    def of(cls, resource: LLMResource) -> Shared:
+        """Return limits as a resource is configured.
+
+        Args:
+            resource: the configuration.
+        """
+        return cls(
+            Limiter(
+                resource.key,
+                max_concurrency=resource.max_concurrency,
+                requests_per_minute=resource.requests_per_minute,
+                tokens_per_minute=resource.tokens_per_minute,
+            ),
+            Circuit(resource.circuit_failures, resource.circuit_cooldown_s),
+            Calibration(),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A resource's client on one loop."""
+
+    holders: int = 0
+    client: openai.AsyncOpenAI | None = None
+
+
+_held: anyio.lowlevel.RunVar[dict[Shared, _Held]] = anyio.lowlevel.RunVar("hush_llm_clients")
+
+
+def _on_this_loop() -> dict[Shared, _Held]:
+    try:
+        return _held.get()
+    except LookupError:
+        made: dict[Shared, _Held] = {}
+        _held.set(made)
+        return made
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Endpoint:
+    """One resource that can be called."""
+
+    resource: LLMResource
+    shared: Shared
+
+    @property
+    def client(self) -> openai.AsyncOpenAI:
+        """The client for the running event loop, made when it is first needed.
+
+        Raises:
+            RuntimeError: nobody holds the resource on this loop.
+        """
+        held = _on_this_loop().get(self.shared)
+        if held is None:
+            msg = f"{self.resource.key} is not open on this event loop"
+            raise RuntimeError(msg)
+        if held.client is None:
+            held.client = make_client(self.resource)
+        return held.client
+
+
+class Resources:
+    """The resources of one graph; an engine has one such object."""
+
+    def __init__(self, hub: ResourceHub, users: Mapping[str, str]) -> None:
+        """Check the resources; nothing connects.
+
+        Args:
+            hub: where they are configured.
+            users: names of resources, with the path of a node that uses each.
+
+        Raises:
+            ResourceError: one of them is missing or wrong.
+        """
+        self._endpoints = {
+            name: Endpoint(resource, hub.state(name, partial(Shared.of, resource)))
+            for name, resource in hub.resolve(users, used_by=users).items()
+        }
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Return a resource by its name, with or without ``llm:`` before it."""
+        return self._endpoints[name.removeprefix("llm:")]
+
+    def hold(self) -> None:
+        """Keep this loop's clients open until :meth:`release`; makes none by itself."""
+        held = _on_this_loop()
+        for endpoint in self._endpoints.values():
+            held.setdefault(endpoint.shared, _Held()).holders += 1
+
+    async def release(self) -> None:
+        """Give up what :meth:`hold` kept; the last one closes the clients.
+
+        Closing is shielded from cancellation for at most ``CLOSING_S`` seconds.
+        """
+        held = _on_this_loop()
+        left: list[openai.AsyncOpenAI] = []
+        for endpoint in self._endpoints.values():
+            one = held[endpoint.shared]
+            one.holders -= 1
+            if not one.holders:
+                # Taken out first: a run that starts while this one closes makes its own.
+                del held[endpoint.shared]
+                if one.client is not None:
+                    left.append(one.client)
+        with anyio.move_on_after(CLOSING_S, shield=True):
+            for client in left:
+                await client.close()
+
+
+def make_client(resource: LLMResource) -> openai.AsyncOpenAI:
+    """Return a client that makes each call once: retries are the runtime's.
+
+    Args:
+        resource: the configuration.
+    """
+    timeout = openai.Timeout(resource.timeout_s, connect=resource.connect_timeout_s)
+    api_key = resource.api_key.get_secret_value()
+    # The deployment is the model's name in each call: one client can serve several.
+    if resource.api_type == "azure":
+        assert resource.base_url is not None  # noqa: S101  # checked with the configuration
+        return openai.AsyncAzureOpenAI(
+            api_key=api_key,
+            azure_endpoint=resource.base_url,
+            api_version=resource.api_version,
+            organization=resource.organization,
+            default_headers=resource.headers,
+            timeout=timeout,
+            max_retries=0,
+        )
+    client = openai.AsyncOpenAI(
+        api_key=api_key,
+        # Given in any case, else the client would read OPENAI_BASE_URL behind our back.
+        base_url=resource.base_url or OFFICIAL_URL,
+        organization=resource.organization,
+        project=resource.project,
+        default_headers=resource.headers,
+        timeout=timeout,
+        max_retries=0,
+    )
+    if resource.base_url is not None:
+        # The client takes these from OPENAI_ORG_ID and OPENAI_PROJECT_ID; another server
+        # has no business knowing them.
+        client.organization, client.project = resource.organization, resource.project
+    return client
