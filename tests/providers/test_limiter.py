@@ -173,6 +173,22 @@ async def test_release_and_correct_count_once():
     assert limiter.snapshot().in_use == 0
 
 
+async def test_a_release_from_within_the_locked_part_is_worked_off():
+    # As when the garbage collector closes a forgotten coroutine just then.
+    forgotten: list[Permit] = []
+
+    def clock() -> float:
+        while forgotten:
+            forgotten.pop().release()
+        return 1.0
+
+    limiter = Limiter("m", max_concurrency=2, clock=clock)
+    one, two = await limiter.acquire(0), await limiter.acquire(0)
+    forgotten.append(one)
+    two.release()
+    assert limiter.snapshot() == EMPTY
+
+
 async def test_tokens_given_back_let_the_next_one_pass():
     clock = Clock()
     limiter = Limiter("m", tokens_per_minute=6000, clock=clock)
@@ -571,6 +587,29 @@ async def test_a_loop_closed_between_admission_and_waking_gives_back_its_place()
     gc.collect()
     # Its coroutine was closed by the garbage collector, and so gave up.
     assert limiter.snapshot() == EMPTY
+
+
+async def test_who_cannot_be_woken_any_more_loses_its_place_to_the_next(monkeypatch):
+    limiter = Limiter("m", max_concurrency=1, requests_per_minute=600_000)
+    first = await limiter.acquire(0)
+    got: list[int] = []
+    tried: list[Sleeper] = []
+    wake = Sleeper.wake
+
+    def refuse_the_first(sleeper: Sleeper) -> bool:
+        tried.append(sleeper)
+        return sleeper is not tried[0] and wake(sleeper)
+
+    async with anyio.create_task_group() as tg:
+        await in_line(tg, limiter, 0, lambda _: got.append(0))
+        await in_line(tg, limiter, 0, lambda _: got.append(1))
+        monkeypatch.setattr(Sleeper, "wake", refuse_the_first)
+        first.release()
+        await settled()
+        assert got == [1]
+        assert limiter.snapshot().in_use == 1
+        tg.cancel_scope.cancel()
+    assert limiter.snapshot().waiting == 0
 
 
 def test_a_trio_run_that_ends_cannot_be_woken():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import threading
 
 import pytest
@@ -23,7 +24,7 @@ from hush.core import (
 from hush.errors import PromptError
 from hush.providers import images
 from hush.providers.images import data_url, image_part
-from hush.providers.prompt_node import PromptNode
+from hush.providers.prompt_node import PromptNode, prompt_names
 
 GIF = b"GIF89arest"
 QUESTION = {"system": "Answer briefly.", "user": "{query}"}
@@ -165,6 +166,13 @@ async def test_what_references_inside_a_prompt_give_is_a_value():
     assert all(type(message["content"]) is str for message in messages)
 
 
+def test_the_names_of_a_prompt_leave_out_those_in_values():
+    resolved = {"prompt": {"system": "{key}", "user": "{q}"}}
+    assert prompt_names({"prompt": {"system": PARENT["s"], "user": "{q}"}}, resolved) == {"q"}
+    assert prompt_names({"prompt": PARENT["template"]}, resolved) == {"key", "q"}
+    assert prompt_names({}, resolved) == {"key", "q"}
+
+
 async def test_references_to_parts_messages_and_urls():
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{x}"}}
     given = {
@@ -268,7 +276,7 @@ async def test_text_is_never_the_path_of_a_file(tmp_path):
 
 
 async def test_an_image_that_is_not_there():
-    inputs = {"prompt": {"user": [image("{photo}")]}, "photo": PARENT["path"].apply(images.Path)}
+    inputs = {"prompt": {"user": [image("{photo}")]}, "photo": PARENT["path"].apply(pathlib.Path)}
     assert await refused(inputs, {"path": "/none/a.png"}) == (
         "an image of the prompt: there is no file '/none/a.png'. Mend the path"
     )
@@ -330,7 +338,7 @@ def test_only_messages_can_be_read():
         node = PromptNode(name="p", inputs={"prompt": "x"})
         node["message"] >> PARENT["m"]
         START >> node >> END
-    with pytest.raises(GraphError, match="unknown output 'message' .* it declares: messages"):
+    with pytest.raises(GraphError, match=r"unknown output 'message' .* it declares: messages"):
         Hush(graph)
 
 

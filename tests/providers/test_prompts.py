@@ -145,6 +145,11 @@ def test_braces(template, expected):
     assert placeholders(template) <= {"x", "_y1"}
 
 
+@pytest.mark.parametrize("template", ["{" * 10**6, "{" * 10**6 + "x", "{x" * 10**6, "}" * 10**6])
+def test_a_text_of_braces_takes_no_longer_than_another(template):
+    assert text(template) == template
+
+
 def test_braces_in_values_are_left_alone():
     assert text("{a}{b}", a="{b} {{b}} {", b="b}") == "{b} {{b}} {b}"
     assert text("{a}", a={"{b}": "{{c}}"}) == '{"{b}": "{{c}}"}'

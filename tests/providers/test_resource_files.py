@@ -103,7 +103,7 @@ BROKEN = {
     "a bomb of merges": (
         "a0: &a0 {x: 1, y: 2}\n"
         + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 9)),
-        "a4",
+        "a4.<<",
         "line 5: more than 50000 values, aliases expanded; shorten it",
     ),
     "a chain of aliases": (
@@ -330,9 +330,8 @@ def test_the_messages_know_every_field():
     ids=["object", "huge", "dict", "list", "true", "nan", "tuple", "bytes", "empty"],
 )
 def test_every_field_refuses_what_it_is_not(field, value):
-    if (field, value) in {("headers", {}), ("params", {})} or (
-        value == 10**5000 and field in {"max_concurrency", "circuit_failures"}
-    ):
+    fine = {dict: ("headers", "params"), int: ("max_concurrency", "circuit_failures")}
+    if field in fine.get(type(value), ()):
         return
     values = {"api_key": "x", "model": "m", field: value}
     problems = dict(build("a", values, {}).problems)

@@ -10,9 +10,9 @@ from hush.providers.prompt_node import (
     PROMPT,
     messages_of,
     prompt_flaws,
+    prompt_names,
     prompt_parameters,
 )
-from hush.providers.prompts import placeholders
 from hush.providers.request import PARAMETERS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class LLMChainNode(LLMNode):
         """Fill the prompt and ask for an answer."""
         variables = {name: inputs[name] for name in inputs if name not in (PROMPT, HISTORY)}
         messages = await messages_of(self.inputs, inputs, variables, ctx)
-        named = placeholders(inputs[PROMPT])
+        named = prompt_names(self.inputs, inputs)
         parameters = {
             name: inputs[name] for name in inputs if name in PARAMETERS and name not in named
         }

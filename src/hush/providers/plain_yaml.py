@@ -26,6 +26,9 @@ DIGITS_LIMIT: Final = 64
 LONGEST: Final = 60
 """Most characters of one name in a message."""
 
+TWICE_LISTED: Final = 20
+"""Most keys written twice that one error tells of."""
+
 _TAG: Final = "tag:yaml.org,2002:"
 _TAGS: Final = ("null", "bool", "int", "float", "str", "seq", "map")
 
@@ -168,7 +171,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # Untyped, see above.
                 continue
             line = key.start_mark.line + 1
             name = (key.tag, key.value)
-            if name in lines:
+            if name in lines and len(self.problems) < TWICE_LISTED:
                 text = f"written twice, on lines {lines[name]} and {line}; remove one of them"
                 self.problems.append((self._place(key.value), text))
             lines[name] = line

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
     from hush.model.contract import BodyOutputs, NodeContext
 
-__all__ = ("HISTORY", "PROMPT", "PromptNode", "messages_of", "prompt_flaws", "prompt_parameters")
+__all__ = (
+    "HISTORY",
+    "PROMPT",
+    "PromptNode",
+    "messages_of",
+    "prompt_flaws",
+    "prompt_names",
+    "prompt_parameters",
+)
 
 PROMPT = "prompt"
 """Name of the input that is the prompt."""
@@ -116,6 +124,19 @@ def prompt_flaws(written: Mapping[str, Any]) -> Iterable[Flaw]:
         yield Flaw("bad-prompt", *_reserved(name))
 
 
+def prompt_names(written: Mapping[str, Any], inputs: Mapping[str, Any]) -> frozenset[str]:
+    """Return the placeholders of a node's prompt, those in values left out.
+
+    Args:
+        written: the node's inputs as they were written.
+        inputs: the same inputs, resolved.
+
+    Returns:
+        The names that the prompt wants filled.
+    """
+    return placeholders(_marked(written.get(PROMPT), inputs[PROMPT]))
+
+
 async def messages_of(
     written: Mapping[str, Any],
     inputs: Mapping[str, Any],
@@ -137,7 +158,7 @@ async def messages_of(
         PromptError: the prompt cannot be filled.
     """
     prompt = _marked(written.get(PROMPT), inputs[PROMPT])
-    named = placeholders(prompt)
+    named = prompt_names(written, inputs)
     for name in sorted(named & RESERVED.keys()):
         raise PromptError(ctx.path, ". ".join(_reserved(name)))
     history = inputs.get(HISTORY)

@@ -21,9 +21,18 @@ from hush.providers.images import source_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ("FormError", "Verbatim", "check_history", "check_prompt", "fill_prompt", "placeholders")
+__all__ = (
+    "IMAGES",
+    "FormError",
+    "Verbatim",
+    "check_history",
+    "check_prompt",
+    "fill_prompt",
+    "placeholders",
+)
 
-PLACEHOLDER = re.compile(r"(\{+)([A-Za-z_][A-Za-z0-9_]*)(\}+)")
+# From the first of several braces and without going back: linear also in a text of braces.
+PLACEHOLDER = re.compile(r"(?<!\{)(\{++)([A-Za-z_][A-Za-z0-9_]*+)(\}++)")
 ONE_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 MESSAGE = "{'role': 'user', 'content': '...'}"
@@ -33,6 +42,7 @@ PARTS = (
     "or {'type': 'image_url', 'image_url': {'url': '...'}}"
 )
 IMAGES = (bytes, bytearray, memoryview, Path)
+"""Types of images that are no URL yet."""
 
 
 class FormError(ValueError):

@@ -208,6 +208,10 @@ class _Filling:
         parts = []
         end = 0
         for part in _PART.finditer(text):
+            if part[0] == "${":
+                remedy = "write ${NAME} or ${NAME:-default}, or $${ for a literal ${"
+                self._problem(loc, f"${{ without its }}; {remedy}")
+                break
             parts += [text[end : part.start()], self._part(part, loc)]
             end = part.end()
         filled = "".join((*parts, text[end:]))
@@ -219,10 +223,6 @@ class _Filling:
     def _part(self, part: re.Match[str], loc: _Loc) -> str:
         if part[1]:
             return "${"
-        if part[2] is None:
-            text = "${ without its }; write ${NAME} or ${NAME:-default}, or $${ for a literal ${"
-            self._problem(loc, text)
-            return ""
         match = _VARIABLE.fullmatch(part[2])
         if match is None:
             # Not shown: whoever misreads the notation may have put the key itself there.
@@ -288,9 +288,8 @@ def _told(error: Any, values: Mapping[str, Any], sources: Mapping[_Loc, str]) ->
     if loc in sources:
         return f"{expected}, which ${{{sources[loc]}}} does not hold; correct the variable"
     value = values[loc[0]]
-    guess = hint(value, ("openai", "azure")) if loc == ("api_type",) else ""
-    if guess:
-        return f"{expected}.{guess}"
+    if loc == ("api_type",) and isinstance(value, str):
+        return f"{expected}, not text like this; correct it.{hint(value, ('openai', 'azure'))}"
     remedy = "correct it"
     if isinstance(value, str) and loc[0] in _NUMBERS:
         remedy = "write it without quotes"
