@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hush.providers.buckets import Bucket
@@ -656,6 +656,7 @@ events = st.lists(
 )
 
 
+@settings(max_examples=300)
 @given(
     st.sampled_from([None, 1, 2, 3]),
     st.sampled_from([None, 60.0, 300.0]),
@@ -693,8 +694,6 @@ def test_the_queue_lets_in_whoever_may_go_and_nobody_else(slots, requests, token
         if not delays[0]:
             # On each loop somebody looks again, as soon as the head may go.
             assert all(entry.until <= now + max(delays) + 1e-9 for entry in firsts)
-        elif len(firsts) > 1:
-            assert all(entry.until < float("inf") for entry in firsts)
 
     for what, number in happenings:
         if what == "pass":

@@ -34,10 +34,6 @@ __all__ = ("Limiter", "LimiterSnapshot", "Permit")
 
 _LIMITS: Final = ("max_concurrency", "requests_per_minute", "tokens_per_minute")
 
-_WATCH_S: Final = 1.0
-"""How often each loop's first in line looks after the head where several loops share the
-queue: the head's own loop may have been closed without a word."""
-
 
 @dataclass(frozen=True, slots=True)
 class LimiterSnapshot:
@@ -146,10 +142,10 @@ class _Queue:
                 break
             self._admit(head, now)
         self._delays = delays
-        if not delays[0]:
-            alarm = now + max(delays)
-        else:
-            alarm = now + _WATCH_S if len(self._lines) > 1 else math.inf
+        if delays[0]:
+            # Only an event frees a slot, and after each event somebody settles.
+            return
+        alarm = now + max(delays)
         # Not the head alone: its loop may be closed, or busy with something else.
         for first in map(self._first, self._lines.values()):
             if first.until > alarm:
@@ -192,12 +188,11 @@ class _Queue:
             del self._lines[entry.sleeper.loop]
 
     def _account(self, now: float) -> None:
-        """Book the time gone by on the limits that held up the head."""
+        """Book the time gone by on the limits that held up the head. Settling follows."""
         elapsed_s, self._since = max(0.0, now - self._since), now
         if any(self._delays):
             pairs = zip(self._held, self._delays, strict=True)
             self._held = tuple(held + min(elapsed_s, delay) for held, delay in pairs)
-            self._delays = tuple(max(0.0, delay - elapsed_s) for delay in self._delays)
 
 
 class _Desk:

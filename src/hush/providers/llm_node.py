@@ -14,7 +14,6 @@ from hush.model.contract import ChunkReceived, Flaw, Parameters
 from hush.model.node import Node, policy_flaws
 from hush.model.retry import Retry
 from hush.providers.answer import REASONING_FIELDS
-from hush.providers.dispatch import Dispatch, Terms
 from hush.providers.request import PARAMETERS, make_request
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from hush.model.options import Wiring
     from hush.providers.answer import Piece
     from hush.providers.chat_call import ChatCall
-    from hush.providers.dispatch import Answered
-    from hush.providers.request import ChatRequest
+    from hush.providers.dispatch import Answered, Dispatch
     from hush.providers.resources import Endpoint
 
 __all__ = ("DEFAULT_RETRY", "LLMNode")
@@ -222,18 +220,20 @@ class LLMNode(Node):
             LLMError: no resource gave a usable answer.
             PromptError: the inputs make no request.
         """
+        # Loaded with the resources of the graph, not with this module: it needs the client.
+        from hush.providers.dispatch import Dispatch, Terms  # noqa: PLC0415
+
         request = make_request(inputs, stream=self.stream, path=ctx.path)
+        terms = Terms(self._call_retry, self._call_timeout_s, self._hedge_after_s)
         order = [ctx.resources.endpoint(name) for name in self._order(ctx)]
         listener = ctx.chunk_listener(self._on_chunk) if self.stream else None
         if listener is None:
-            answered = await Dispatch(ctx, request, self._terms, None).answer(order)
-        else:
-            answered = await self._delivering(ctx, request, order, listener)
-        return _outputs(answered)
+            return _outputs(await Dispatch(ctx, request, terms, None).answer(order))
 
-    @property
-    def _terms(self) -> Terms:
-        return Terms(self._call_retry, self._call_timeout_s, self._hedge_after_s)
+        def ask(put: Callable[[ChatCall, Piece], None]) -> Dispatch:
+            return Dispatch(ctx, request, terms, put)
+
+        return _outputs(await self._delivering(ctx, ask, order, listener))
 
     def _order(self, ctx: NodeContext) -> Sequence[str]:
         """Return whom to call first and to whom to go on."""
@@ -252,7 +252,7 @@ class LLMNode(Node):
     async def _delivering(
         self,
         ctx: NodeContext,
-        request: ChatRequest,
+        dispatch: Callable[[Callable[[ChatCall, Piece], None]], Dispatch],
         order: Sequence[Endpoint],
         listener: Callable[[ChunkReceived], Awaitable[None]],
     ) -> Answered:
@@ -282,7 +282,7 @@ class LLMNode(Node):
             group.start_soon(deliver)
             with send:
                 try:
-                    answered = await Dispatch(ctx, request, self._terms, put).answer(order)
+                    answered = await dispatch(put).answer(order)
                 except LLMError as error:
                     # Raised outside, lest the task group wrap it.
                     failure = error

@@ -16,6 +16,7 @@ import openai
 
 from hush.providers.circuit import Circuit
 from hush.providers.limiter import Limiter
+from hush.providers.resource import OPENAI_BASE_URL
 from hush.providers.tokens import Calibration
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from hush.providers.resource import LLMResource
 
 __all__ = ("Endpoint", "Resources", "Shared")
-
-OFFICIAL_URL = "https://api.openai.com/v1"
 
 CLOSING_S = 5.0
 """How long closing a client may take, also while everything is being cancelled."""
@@ -173,7 +172,7 @@ def make_client(resource: LLMResource) -> openai.AsyncOpenAI:
     client = openai.AsyncOpenAI(
         api_key=api_key,
         # Given in any case, else the client would read OPENAI_BASE_URL behind our back.
-        base_url=resource.base_url or OFFICIAL_URL,
+        base_url=resource.base_url or OPENAI_BASE_URL,
         organization=resource.organization,
         project=resource.project,
         default_headers=resource.headers,
