@@ -36,8 +36,9 @@ check: $(VENV)/.stamp-dev  ## lint, formatting, types and layers
 	@echo "pyright tests/typing"; $(BIN)/pyright --pythonpath $(BIN)/python
 	@echo "lint-imports";         $(BIN)/lint-imports
 
-bench: $(VENV)/.stamp-dev  ## measure the overhead per node and per item
+bench: $(VENV)/.stamp-dev  ## measure the overhead per node, item and model call
 	@$(BIN)/python benchmarks/overhead.py
+	@$(BIN)/python benchmarks/models.py
 
 docs: $(VENV)/.stamp-docs  ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean

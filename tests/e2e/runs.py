@@ -49,7 +49,7 @@ Backend = Literal["asyncio", "trio"]
 
 ARRIVAL_S = 10.0
 """How long a trace may take to arrive."""
-LEVELS = ("run", "node", "graph", "map", "item", "loop", "iteration", "attempt")
+LEVELS = ("run", "node", "graph", "map", "item", "loop", "iteration", "attempt", "chat")
 OUTCOMES = {"ok", "handled", "error", "timeout", "cancelled"}
 RED = {"error", "timeout", "handled"}
 
@@ -94,11 +94,17 @@ class Exported:
         """Opens spans as an application or its libraries would."""
 
     def run(
-        self, graph: GraphNode, inputs: Any = None, *, backend: Backend, **options: Any
+        self,
+        graph: GraphNode,
+        inputs: Any = None,
+        *,
+        backend: Backend,
+        resources: Any = None,
+        **options: Any,
     ) -> tuple[RunResult, JaegerTrace]:
         """Run a graph that must not fail."""
         with override_provider(self.provider):
-            result = Hush(graph).run_sync(inputs, backend=backend, **options)
+            result = Hush(graph, resources=resources).run_sync(inputs, backend=backend, **options)
         assert result.trace_id is not None
         return result, self.read(result.trace_id)
 

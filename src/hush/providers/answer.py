@@ -204,7 +204,7 @@ def _delta(choice: _Choice, delta: Mapping[str, Any]) -> list[tuple[str, str]]:
         added.append((text, "refusal"))
     for call in delta.get("tool_calls") or ():
         whole = choice.calls.setdefault(
-            int(call.get("index") or 0),
+            _place(choice, call),
             {"id": None, "type": "function", "function": {"name": "", "arguments": ""}},
         )
         whole["id"] = call.get("id") or whole["id"]
@@ -214,6 +214,31 @@ def _delta(choice: _Choice, delta: Mapping[str, Any]) -> list[tuple[str, str]]:
             whole["function"]["arguments"] += text
             added.append((text, "tool_call"))
     return added
+
+
+def _place(choice: _Choice, call: Mapping[str, Any]) -> int:
+    """Return which of the calls a piece belongs to; servers that do not number them send ids."""
+    index = call.get("index")
+    if index is not None:
+        return int(index)
+    called = call.get("id")
+    if called is None:
+        return max(choice.calls, default=0)
+    known = (at for at, one in choice.calls.items() if one["id"] == called)
+    return next(known, max(choice.calls, default=-1) + 1)
+
+
+def pieces_of(answer: ChatAnswer) -> list[Piece]:
+    """Return a whole answer as pieces, for whoever listens to a server that did not stream.
+
+    Args:
+        answer: as it came.
+    """
+    return [
+        Piece(text, part, choice["index"])
+        for choice in answer.choices
+        for text, part in _delta(_Choice(), choice["message"])
+    ]
 
 
 def read_body(body: object) -> ChatAnswer:

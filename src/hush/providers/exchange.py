@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hush.errors import LLMError, LLMResponseError, LLMStreamError
-from hush.providers.answer import Assembly, ChatAnswer, read_body
+from hush.providers.answer import Assembly, ChatAnswer, pieces_of, read_body
 from hush.providers.faults import fault_of, scrubbed
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ class Exchange:
         async with opened as response:
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 # A server that does not stream may still answer.
-                return self._read(await response.read())
+                answer = self._read(await response.read())
+                self._tell(pieces_of(answer))
+                return answer
             pieces = response.iter_bytes()
             try:
                 await self._events(pieces, began)
@@ -143,9 +145,12 @@ class Exchange:
         if fault:
             said = fault.get("message") if isinstance(fault, dict) else fault
             raise self._broken(f"the server says: {said}")
+        self._tell(added)
+
+    def _tell(self, pieces: list[Piece]) -> None:
         if self._on_piece is not None:
-            for one in added:
-                self._on_piece(one)
+            for piece in pieces:
+                self._on_piece(piece)
 
     def _unusable(self, said: str, *, transient: bool) -> LLMResponseError:
         resource = self._resource

@@ -113,13 +113,19 @@ def _status(
         remedy = "The server's content filter refused the prompt; change it"
     elif code in FINAL_CODES:
         remedy = "The account's quota is used up; waiting will not help"
+    asked_s = retry_after_s(error.response.headers)
+    if transient and asked_s is not None and asked_s > resource.max_retry_after_s:
+        remedy = (
+            f"It asks to wait {asked_s:g} s, longer than max_retry_after_s="
+            f"{resource.max_retry_after_s:g} allows. Raise that, or give a fallback"
+        )
     return LLMStatusError(
         path,
         f"{resource.key} answered {status}{f' {code}' if code else ''}: {said.rstrip('.')}. {remedy}",
         status=status,
         code=code,
         request_id=error.request_id,
-        retry_after_s=retry_after_s(error.response.headers),
+        retry_after_s=asked_s,
         transient=transient,
         **about,
     )

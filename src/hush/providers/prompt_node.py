@@ -14,15 +14,8 @@ from hush.model.contract import Flaw, Parameters
 from hush.model.each import Each
 from hush.model.node import Node
 from hush.model.ref import Ref, references_in
-from hush.providers.prompts import (
-    IMAGES,
-    FormError,
-    Verbatim,
-    check_history,
-    check_prompt,
-    fill_prompt,
-    placeholders,
-)
+from hush.providers.prompt_forms import IMAGES, FormError, check_history, check_prompt
+from hush.providers.prompts import Verbatim, fill_prompt, placeholders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,12 +11,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hush.errors import PromptError, text_of
 from hush.plan.telling import hint, listing
 from hush.providers.images import source_url
+from hush.providers.prompt_forms import (
+    IMAGES,
+    FormError,
+    check_history,
+    check_prompt,
+    kind_of,
+    url_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,30 +41,6 @@ __all__ = (
 # From the first of several braces and without going back: linear also in a text of braces.
 PLACEHOLDER = re.compile(r"(?<!\{)(\{++)([A-Za-z_][A-Za-z0-9_]*+)(\}++)")
 ONE_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-MESSAGE = "{'role': 'user', 'content': '...'}"
-FORMS = f"Give a text, a mapping with 'system' and 'user', or a list of messages such as {MESSAGE}"
-PARTS = (
-    "Give a text or a list of parts such as {'type': 'text', 'text': '...'} "
-    "or {'type': 'image_url', 'image_url': {'url': '...'}}"
-)
-IMAGES = (bytes, bytearray, memoryview, Path)
-"""Types of images that are no URL yet."""
-
-
-class FormError(ValueError):
-    """A prompt has no form that is known; in two parts, as a graph's problems are."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        """Keep both parts.
-
-        Args:
-            message: what is wrong.
-            remedy: what to do about it.
-        """
-        self.message = message
-        self.remedy = remedy
-        super().__init__(f"{message}. {remedy}")
 
 
 class Verbatim(str):
@@ -139,132 +122,6 @@ def _missing(names: list[str], variables: Mapping[str, Any]) -> str:
     )
 
 
-# --- forms -----------------------------------------------------------------------------------
-
-
-def check_prompt(prompt: object) -> list[Mapping[str, Any]]:
-    """Check a prompt's form.
-
-    Args:
-        prompt: anything.
-
-    Returns:
-        Its messages, not filled.
-
-    Raises:
-        FormError: it has no form that is known.
-    """
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    if isinstance(prompt, Mapping):
-        return _from_mapping(prompt)
-    if not isinstance(prompt, (list, tuple)):
-        raise FormError(f"the prompt is {_kind(prompt)}", FORMS)
-    if not prompt:
-        raise FormError("the prompt is an empty list", FORMS)
-    for i, message in enumerate(prompt):
-        where = f"message {i} of the prompt"
-        _check_role(message, where)
-        # What an assistant did may be told by other keys, such as tool_calls.
-        if "content" not in message and message["role"] != "assistant":
-            raise FormError(f"{where} has no 'content'", PARTS)
-        if message.get("content") is not None:
-            _check_content(message["content"], f"the content of {where}")
-    return list(prompt)
-
-
-def check_history(history: object) -> list[dict[str, Any]]:
-    """Check the messages of a conversation so far.
-
-    Args:
-        history: anything.
-
-    Returns:
-        Copies of the messages.
-
-    Raises:
-        FormError: it is no list of messages.
-    """
-    if history is None:
-        return []
-    if not isinstance(history, (list, tuple)):
-        remedy = f"Give a list of messages such as {MESSAGE}, or None"
-        raise FormError(f"conversation_history is {_kind(history)}", remedy)
-    copies = []
-    for i, message in enumerate(history):
-        _check_role(message, f"message {i} of conversation_history")
-        copy = dict(message)
-        if isinstance(copy.get("content"), (list, tuple)):
-            parts = copy["content"]
-            copy["content"] = [dict(one) if isinstance(one, Mapping) else one for one in parts]
-        copies.append(copy)
-    return copies
-
-
-def _from_mapping(prompt: Mapping[Any, Any]) -> list[Mapping[str, Any]]:
-    for key in prompt:
-        if key in {"role", "content"}:
-            raise FormError(
-                f"the prompt is one message, with {key!r}", f"Put it into a list: [{MESSAGE}]"
-            )
-        if key not in {"system", "user"}:
-            raise FormError(f"the prompt has the key {key!r:.60}", FORMS)
-    if not prompt:
-        raise FormError("the prompt is an empty mapping", FORMS)
-    messages: list[Mapping[str, Any]] = []
-    for role in ("system", "user"):
-        if role in prompt:
-            _check_content(prompt[role], f"{role!r} of the prompt")
-            messages.append({"role": role, "content": prompt[role]})
-    return messages
-
-
-def _check_role(message: object, where: str) -> None:
-    remedy = f"Give messages such as {MESSAGE}"
-    if not isinstance(message, Mapping):
-        raise FormError(f"{where} is {_kind(message)}", remedy)
-    if "role" not in message:
-        raise FormError(f"{where} has no 'role'", remedy)
-    if not isinstance(message["role"], str) or not message["role"]:
-        raise FormError(f"the role of {where} is {_kind(message['role'])}", remedy)
-
-
-def _check_content(content: object, where: str) -> None:
-    if isinstance(content, str):
-        return
-    if not isinstance(content, (list, tuple)) or not content:
-        raise FormError(f"{where} is {_kind(content)}", PARTS)
-    for i, part in enumerate(content):
-        fault = _part_fault(part)
-        if fault is not None:
-            raise FormError(f"part {i} of {where} {fault}", PARTS)
-
-
-def _part_fault(part: object) -> str | None:
-    if not isinstance(part, Mapping):
-        return f"is {_kind(part)}"
-    kind = part.get("type")
-    if not isinstance(kind, str):
-        return "has no 'type'" if "type" not in part else f"has a 'type' that is {_kind(kind)}"
-    if kind == "text" and not isinstance(part.get("text"), str):
-        return f"has a 'text' that is {_kind(part.get('text'))}"
-    if kind == "image_url" and not isinstance(_url_of(part), (str, *IMAGES)):
-        return f"has a 'url' that is {_kind(_url_of(part))}"
-    return None
-
-
-def _url_of(part: Mapping[str, Any]) -> object:
-    # Some write the bare URL, which servers refuse; filling puts it where it belongs.
-    image = part.get("image_url")
-    return image.get("url") if isinstance(image, Mapping) else image
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, (str, list, tuple)) and not value:
-        return f"an empty {type(value).__name__}"
-    return "None" if value is None else type(value).__name__
-
-
 # --- filling ---------------------------------------------------------------------------------
 
 
@@ -274,7 +131,7 @@ def _names(message: Mapping[str, Any]) -> Iterator[str]:
     texts: Iterable[object] = [content]
     if isinstance(content, (list, tuple)):
         texts = (
-            _url_of(part) if part["type"] == "image_url" else part.get("text")
+            url_of(part) if part["type"] == "image_url" else part.get("text")
             for part in content
             if part["type"] in {"text", "image_url"}
         )
@@ -325,7 +182,7 @@ class _Filling:
         elif copy["type"] == "image_url":
             image = copy["image_url"]
             more = image if isinstance(image, Mapping) else {}
-            copy["image_url"] = {**more, "url": self._url(_url_of(part))}
+            copy["image_url"] = {**more, "url": self._url(url_of(part))}
         return copy
 
     def _url(self, url: Any) -> str:
@@ -355,7 +212,7 @@ class _Filling:
         if isinstance(value, (bytes, bytearray, memoryview)):
             raise PromptError(
                 self._path,
-                f"the variable {name!r} is {_kind(value)}, which no text takes. Decode it, or "
+                f"the variable {name!r} is {kind_of(value)}, which no text takes. Decode it, or "
                 f"let {{{name}}} be the whole url of an image",
             )
         try:
@@ -365,7 +222,7 @@ class _Filling:
         except Exception as error:  # whatever a value's own __str__ may raise
             raise PromptError(
                 self._path,
-                f"the variable {name!r}, {_kind(value)}, cannot be written: "
+                f"the variable {name!r}, {kind_of(value)}, cannot be written: "
                 f"{type(error).__name__}: {text_of(error):.200}. Give it as a text",
             ) from error
 

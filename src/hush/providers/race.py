@@ -52,7 +52,7 @@ class Race:
             The winner's answer; the other call is over.
 
         Raises:
-            LLMError: no call answered; the first one's error.
+            LLMError: no call answered; the last one's error.
         """
         first.on_open = self._opened.set
         async with anyio.create_task_group() as group:
@@ -65,7 +65,7 @@ class Race:
         if self._answer is None:
             # A circuit that did not let the hedge in is no reason of the failure.
             own = [error for error in self._errors if not isinstance(error, LLMCircuitError)]
-            raise (own or self._errors)[0]
+            raise (own or self._errors)[-1]
         return self._answer
 
     async def _enter(self, call: ChatCall) -> None:

@@ -57,12 +57,15 @@ class Ledger:
         """Yield what a container's span says of it, by names of :mod:`hush.semconv`."""
         usage = self.usage
         if usage.calls:
-            yield semconv.TOKENS_INPUT, usage.input_tokens
-            yield semconv.TOKENS_OUTPUT, usage.output_tokens
+            # A sum of nothing but unknown numbers is not zero.
+            if usage.complete or usage.total_tokens:
+                yield semconv.TOKENS_INPUT, usage.input_tokens
+                yield semconv.TOKENS_OUTPUT, usage.output_tokens
             yield semconv.TOKENS_COMPLETE, usage.complete
             if usage.wasted_tokens:
                 yield semconv.TOKENS_WASTED, usage.wasted_tokens
             yield semconv.COST_USD, usage.cost_usd
             yield semconv.WASTED_USD, usage.wasted_usd
         if self.waits:
+            yield semconv.WAIT_LIMITER_S, self.waited_s
             yield semconv.WAIT_LIMITER, max(self.waits, key=self.waits.__getitem__)

@@ -134,8 +134,6 @@ class NodeRun:
         seen.annotate(semconv.RUN_S, total_s - tally.backoff_s - tally.waited_s)
         if tally.waited_s:
             seen.annotate(semconv.WAIT_LIMITER_S, tally.waited_s)
-        elif (ledger := self.lineage.ledger) is not None and ledger.waits:
-            seen.annotate(semconv.WAIT_LIMITER_S, ledger.waited_s)
         if self.node.node.retry is not None:
             seen.annotate(semconv.ATTEMPTS, tally.attempts)
         if self.node.node.retry is not None or tally.backoff_s:
