@@ -7,11 +7,17 @@ to the standard logger ``hush``, which is silent or loud as the application deci
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import cast
 
 import structlog
 
-__all__ = ("get_logger",)
+from hush.errors import text_of
+
+__all__ = ("get_logger", "log_fault")
+
+TEXT_LIMIT = 200
+FRAMES = 8
 
 
 def get_logger(name: str = "hush") -> structlog.stdlib.BoundLogger:
@@ -33,3 +39,20 @@ def get_logger(name: str = "hush") -> structlog.stdlib.BoundLogger:
         cache_logger_on_first_use=True,
     )
     return cast("structlog.stdlib.BoundLogger", logger)
+
+
+def log_fault(name: str, event: str, error: Exception) -> None:
+    """Log what an observer of a run did wrong. Never raises: the run must not notice.
+
+    Args:
+        name: name of the standard logger.
+        event: what happened, and what follows from it.
+        error: what it raised, whatever its ``__str__`` does.
+    """
+    try:
+        text = f"{type(error).__name__}: {text_of(error)[:TEXT_LIMIT]}"
+        # The last frames tell whose fault it is; the text of the exception stands before.
+        where = traceback.format_list(traceback.extract_tb(error.__traceback__)[-FRAMES:])
+        get_logger(name).error(event, error=text, where="".join(where))
+    except Exception:  # noqa: BLE001  # an exception, a handler or a filter that is beyond help
+        logging.getLogger(name).error("%s: %s", event, type(error).__name__)  # noqa: TRY400  # its traceback is what failed

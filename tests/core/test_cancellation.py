@@ -288,3 +288,64 @@ async def test_an_error_while_being_cancelled_is_told_too():
     with pytest.raises(RunError, match=r"g\.f") as caught:
         await Hush(graph).run()
     assert [f.path for f in caught.value.failures] == ["g.f", "g.b"]
+
+
+async def test_what_fails_while_it_is_cancelled_is_not_to_blame():
+    async def spoils():
+        try:
+            await anyio.sleep(30)
+        finally:
+            raise OSError("connection lost")
+
+    async def sleeps():
+        await anyio.sleep(30)
+        return {}
+
+    with GraphNode(name="g") as graph:
+        nodes = [CodeNode(code_fn=spoils), CodeNode(code_fn=sleeps), CodeNode("s2", sleeps)]
+        START >> nodes >> END
+    with capture_spans() as captured, pytest.raises(RunError):
+        await Hush(graph).run(deadline_s=0.05)
+    for name in ("node sleeps", "node s2"):
+        victim = captured.tree.one(name).record.attributes
+        assert victim["hush.cancel.reason"] == "timeout"
+        assert victim["hush.cancel.cause"] == "g"
+
+
+async def test_a_limit_that_has_passed_in_an_earlier_attempt_is_forgotten():
+    tries = []
+
+    async def work():
+        tries.append(None)
+        if len(tries) == 1:
+            await anyio.sleep(30)
+        raise ValueError("second")
+
+    async def sleeps():
+        await anyio.sleep(0.02 if tries else 30)
+        await anyio.sleep(30)
+        return {}
+
+    with GraphNode(name="g") as graph:
+        with GraphNode(name="sub", retry=Retry(2, initial_s=0.0), timeout_s=0.1) as sub:
+            START >> [CodeNode(code_fn=work), CodeNode(code_fn=sleeps)] >> END
+        START >> sub >> END
+    with capture_spans() as captured, pytest.raises(RunError, match="second"):
+        await Hush(graph).run()
+    reasons = [
+        node.record.attributes["hush.cancel.reason"] for node in captured.tree.all("node sleeps")
+    ]
+    assert reasons == ["timeout", "fail_fast"]
+
+
+async def test_an_observer_whose_exception_has_no_text_does_not_break_a_run():
+    class SilentError(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    def on_event(_event):
+        raise SilentError
+
+    with GraphNode(name="g") as graph:
+        START >> CodeNode(name="n", code_fn=lambda: {"x": 1}, outputs={"x": PARENT}) >> END
+    assert (await Hush(graph).run(on_event=on_event))["x"] == 1

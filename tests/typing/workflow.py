@@ -15,6 +15,7 @@ from hush.core import (
     START,
     Branch,
     BranchNode,
+    ChunkReceived,
     CodeNode,
     Each,
     Event,
@@ -235,6 +236,9 @@ def describe(event: Event) -> str:
         case ItemEnded():
             assert_type(event.index, int)
             return event.outcome
+        case ChunkReceived():
+            assert_type(event.part, str)
+            return event.text
 
 
 def paths(event: Event) -> None:

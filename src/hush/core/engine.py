@@ -372,8 +372,10 @@ class Hush:
         if deadline_s is None:
             await run_graph(frame, run, seen)
             return self._outputs(frame)
-        with anyio.CancelScope(deadline=anyio.current_time() + deadline_s) as scope:
-            lineage.limit(scope, plan.name, seen.token)
+        with (
+            anyio.CancelScope(deadline=anyio.current_time() + deadline_s) as scope,
+            lineage.limited(scope, plan.name, seen.token),
+        ):
             await run_graph(frame, run, seen)
             return self._outputs(frame)
         seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: deadline_s})

@@ -121,17 +121,27 @@ class InProcess:
     def cancellation_requested(self) -> bool:
         """Say whether a cancellation that just arrived was asked for.
 
-        On trio every one was: only scopes make them. On asyncio also a task may have
-        been cancelled directly, which asyncio counts.
+        On trio every one was: only scopes make them.
+        """
+        return self.being_cancelled() or not _asyncio_runs()
+
+    def being_cancelled(self) -> bool:
+        """Say whether a scope or task around the caller has been asked to be cancelled.
+
+        On asyncio also a task may have been cancelled directly, which asyncio counts.
         """
         if anyio.current_effective_deadline() == -math.inf:
             return True
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:
-            # No asyncio loop runs here.
-            return True
-        return task is None or task.cancelling() > 0
+        task = asyncio.current_task() if _asyncio_runs() else None
+        return task is not None and task.cancelling() > 0
+
+
+def _asyncio_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class _Wrapped:

@@ -164,7 +164,12 @@ class ChatCall:
             if tools := parameters.get("tools"):
                 seen.annotate(semconv.GEN_AI_TOOL_DEFINITIONS, tools)
             exchange = Exchange(
-                self.endpoint, self._request, parameters, self._ctx.path, self._take
+                self.endpoint,
+                self._request,
+                parameters,
+                self._ctx.path,
+                self._take,
+                lambda: seen.event(semconv.EVENT_FIRST_CHUNK, {}),
             )
             try:
                 answer = await self._timed(exchange)

@@ -140,8 +140,6 @@ class Dispatch:
             try:
                 return await self._once(endpoint)
             except LLMError as error:
-                name = endpoint.resource.name
-                self._history.append(f"{name}: {type(error).__name__} {error.error_type}")
                 pause_s = self._pause_s(error, tries, endpoint, is_last=is_last)
                 if pause_s is None:
                     raise
@@ -149,7 +147,7 @@ class Dispatch:
                     semconv.ATTEMPT: self._calls,
                     semconv.ERROR_TYPE: error.error_type,
                     semconv.BACKOFF_S: pause_s,
-                    semconv.LLM_RESOURCE: name,
+                    semconv.LLM_RESOURCE: endpoint.resource.name,
                 }
             self._ctx.event(semconv.EVENT_RETRY, facts)
             began = perf_counter()
@@ -185,11 +183,19 @@ class Dispatch:
     async def _once(self, endpoint: Endpoint) -> ChatAnswer:
         after_s = self._terms.hedge_after_s
         first = self._call(endpoint)
+        race: Race | None = None
         try:
             if after_s is None:
                 return await first.run()
             race = Race(lambda: self._hedge(endpoint, after_s), streams=self._request.stream)
             return await race.run(first, after_s)
+        except LLMError as error:
+            name = endpoint.resource.name
+            self._history += (
+                f"{name}: {type(one).__name__} {one.error_type}"
+                for one in ([error] if race is None else race.errors)
+            )
+            raise
         finally:
             self._last = first.seen or self._last
 

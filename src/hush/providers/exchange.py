@@ -40,6 +40,7 @@ class Exchange:
         parameters: dict[str, Any],
         path: str,
         on_piece: Callable[[Piece], None] | None,
+        on_first: Callable[[], None] | None = None,
     ) -> None:
         """Prepare the call.
 
@@ -49,6 +50,7 @@ class Exchange:
             parameters: the request's, with the resource's defaults.
             path: the node's path, for errors.
             on_piece: told of each piece as it arrives; must not block, may be None.
+            on_first: told when a stream begins to arrive; likewise.
         """
         self._endpoint = endpoint
         self._resource = endpoint.resource
@@ -60,6 +62,7 @@ class Exchange:
         }
         self._path = path
         self._on_piece = on_piece
+        self._on_first = on_first
         self.assembly = Assembly()
         self.first_chunk_s: float | None = None
 
@@ -135,6 +138,8 @@ class Exchange:
             return
         if self.first_chunk_s is None:
             self.first_chunk_s = perf_counter() - began
+            if self._on_first is not None:
+                self._on_first()
         try:
             event = json.loads(data)
             fault = event.get("error")

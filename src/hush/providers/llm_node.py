@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -136,7 +135,7 @@ class LLMNode(Node):
         self._hedge_after_s = hedge_after_s
         self._on_chunk = on_chunk
         self.stream = stream
-        self._random = None if balance_seed is None else random.Random(balance_seed)  # noqa: S311  # no secret hangs on it
+        self._balance_seed = balance_seed
         # Retries and the limit of one try are this node's own: each call is a span already.
         super().__init__(name, on_error=on_error, deadline_s=deadline_s, **wiring)
 
@@ -175,6 +174,9 @@ class LLMNode(Node):
                 f"fallback={self._given_fallback!r}",
                 "Give names of resources, an empty list for none, or None",
             )
+        seed = self._balance_seed
+        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+            yield Flaw("bad-policy", f"balance_seed={seed!r}", "Give an integer or None")
         yield from self._ratio_flaws()
         if self._on_chunk is not None and not callable(self._on_chunk):
             yield Flaw("bad-policy", f"on_chunk={self._on_chunk!r}", "Give a callable or None")
@@ -239,7 +241,8 @@ class LLMNode(Node):
         """Return whom to call first and to whom to go on."""
         keys = list(self._keys or ())
         weights = list(self._ratios or [1.0] * len(keys))
-        draw = ctx.random if self._random is None else self._random.random
+        seed = self._balance_seed
+        draw = ctx.random if seed is None else ctx.resources.draws(self, seed).random
         order: list[str] = []
         while keys:
             i = _pick(weights, draw())

@@ -36,7 +36,8 @@ class Race:
         self._running: dict[ChatCall, anyio.CancelScope] = {}
         self._winner: ChatCall | None = None
         self._answer: ChatAnswer | None = None
-        self._errors: list[LLMError] = []
+        self.errors: list[LLMError] = []
+        """What the calls failed with, in order."""
         self._opened = anyio.Event()
         self._decided = anyio.Event()
 
@@ -64,11 +65,14 @@ class Race:
                 group.start_soon(self._enter, self._second())
         if self._answer is None:
             # A circuit that did not let the hedge in is no reason of the failure.
-            own = [error for error in self._errors if not isinstance(error, LLMCircuitError)]
-            raise (own or self._errors)[-1]
+            own = [error for error in self.errors if not isinstance(error, LLMCircuitError)]
+            raise (own or self.errors)[-1]
         return self._answer
 
     async def _enter(self, call: ChatCall) -> None:
+        if self._winner is not None:
+            # Decided between this task's start and its first step.
+            return
         call.claim = lambda: self._claim(call)
         if self._streams:
             listen = call.on_piece
@@ -85,7 +89,7 @@ class Race:
                 if self._winner is call:
                     self._answer = answer
             except LLMError as error:
-                self._errors.append(error)
+                self.errors.append(error)
         del self._running[call]
         self._opened.set()
         if not self._running:

@@ -6,6 +6,7 @@ runs holds the clients; when nobody does any more, they are closed.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -118,6 +119,16 @@ class Resources:
             name: Endpoint(resource, hub.state(name, partial(Shared.of, resource)))
             for name, resource in hub.resolve(users, used_by=users).items()
         }
+        self._draws: dict[object, random.Random] = {}
+
+    def draws(self, node: object, seed: int) -> random.Random:
+        """Return the random numbers that a node balances its load by.
+
+        Args:
+            node: whose; each has a sequence of its own, in each engine the same one.
+            seed: where the sequence begins.
+        """
+        return self._draws.setdefault(node, random.Random(seed))  # noqa: S311  # no secret hangs on it
 
     def endpoint(self, name: str) -> Endpoint:
         """Return a resource by its name, with or without ``llm:`` before it."""

@@ -53,6 +53,8 @@ class Tally:
     """Seconds for which a limit held it back: on threads, or of a shared resource."""
     recorded: bool = False
     """Whether the last attempt's own span has recorded its exception."""
+    seen: Observation | None = None
+    """The observation of the attempt that is under way; None where attempts have none."""
     recorded_error: BaseException | None = None
     """The exception that the span of a call inside has recorded."""
 
@@ -91,8 +93,10 @@ async def persist(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pl
     """
     if policy.deadline_s is None:
         return await _tries(execute, policy, place)
-    with anyio.CancelScope(deadline=anyio.current_time() + policy.deadline_s) as scope:
-        place.lineage.limit(scope, place.path, place.seen.token)
+    with (
+        anyio.CancelScope(deadline=anyio.current_time() + policy.deadline_s) as scope,
+        place.lineage.limited(scope, place.path, place.seen.token),
+    ):
         return await _tries(execute, policy, place)
     place.tally.recorded = False
     place.seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: policy.deadline_s})
@@ -120,6 +124,7 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
             ready=previous is None,
         )
         with place.run.instrument.observe(scope) as seen:
+            tally.seen = seen
             try:
                 result = await _once(execute, policy, place, seen)
             except Exception as error:
@@ -128,6 +133,9 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
                 pause = _pause_s(error, retry, place)
                 if pause is None:
                     raise
+                if place.run.forget_skipped(place.path):
+                    # Only what the attempt that counts skipped was skipped.
+                    place.seen.annotate(semconv.SKIPPED, [])
                 seen.annotate(semconv.BACKOFF_S, pause)
                 kind = type_name(root_of(error))
             except anyio.get_cancelled_exc_class():
@@ -162,8 +170,10 @@ async def _once(
 ) -> T:
     if policy.timeout_s is None:
         return await _asked(execute, place)
-    with anyio.CancelScope(deadline=anyio.current_time() + policy.timeout_s) as scope:
-        place.lineage.limit(scope, place.path, seen.token)
+    with (
+        anyio.CancelScope(deadline=anyio.current_time() + policy.timeout_s) as scope,
+        place.lineage.limited(scope, place.path, seen.token),
+    ):
         return await _asked(execute, place)
     seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: policy.timeout_s})
     raise NodeTimeoutError(

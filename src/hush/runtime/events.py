@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from hush.log import get_logger
+from hush.log import log_fault
 from hush.model.contract import ChunkReceived
 
 if TYPE_CHECKING:
@@ -146,11 +146,8 @@ class CallbackSink:
         except Exception as error:  # noqa: BLE001  # an observer's fault is not the run's
             if not self._logged:
                 self._logged = True
-                get_logger().error(
-                    f"{self._name} raised; the run goes on, further faults are not logged",
-                    error=f"{type(error).__name__}: {error!s:.200}",
-                    exc_info=error,
-                )
+                said = f"{self._name} raised; the run goes on, further faults are not logged"
+                log_fault("hush", said, error)
 
     async def emit_cancelled(self, event: Event) -> None:
         """Call, protected from the cancellation for a moment."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = (
     "BodyFailedError",
     "cancelled",
+    "culprit_of",
     "failed",
     "failure_of",
     "only_interrupt",
@@ -27,14 +28,16 @@ __all__ = (
 class BodyFailedError(Exception):
     """A graph failed; internal, carries the failures up and never reaches a user."""
 
-    def __init__(self, failures: Sequence[Failure]) -> None:
+    def __init__(self, failures: Sequence[Failure], culprit: object) -> None:
         """Keep the failures.
 
         Args:
             failures: the root failure first, then what failed at the same time.
+            culprit: token of what failed first, for links to it.
         """
         super().__init__(str(failures[0]))
         self.failures = tuple(failures)
+        self.culprit = culprit
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -42,6 +45,16 @@ def root_of(error: BaseException) -> BaseException:
     if isinstance(error, BodyFailedError):
         return error.failures[0].exception or error
     return error
+
+
+def culprit_of(error: BaseException | None, token: object) -> object:
+    """Return the token of what failed first.
+
+    Args:
+        error: what came out of a scope.
+        token: the scope's own, for where nothing inside it is to blame.
+    """
+    return error.culprit if isinstance(error, BodyFailedError) else token
 
 
 def failure_of(

@@ -16,7 +16,7 @@ import anyio
 from hush import semconv
 from hush.errors import Failure, ToleranceError, text_of
 from hush.runtime.attempt import Policy
-from hush.runtime.failing import BodyFailedError, failure_of
+from hush.runtime.failing import BodyFailedError, culprit_of, failure_of
 from hush.runtime.isolation import isolated
 from hush.runtime.item_run import ItemOutcome, ItemRun
 from hush.runtime.lineage import Blame, Lineage
@@ -78,6 +78,7 @@ class _FanOut:
         self.begun = self.ok = self.failed = self.handled = self.retried = 0
         self.busy_s = 0.0
         self.failures: list[Failure] = []
+        self.culprit: object = self.seen.token
         self.fault: Exception | None = None
 
     async def drive(self) -> None:
@@ -89,10 +90,10 @@ class _FanOut:
         if self.fault is not None:
             raise self.fault
         if self.failures:
-            raise BodyFailedError(self.failures)
+            raise BodyFailedError(self.failures, self.culprit)
         self._tolerate(at_end=True)
         if self.failures:
-            raise BodyFailedError(self.failures)
+            raise BodyFailedError(self.failures, self.culprit)
 
     def _hire(self) -> None:
         """Start workers for the slots that there may be items for.
@@ -216,7 +217,8 @@ class _FanOut:
         first = not self.failures
         self.failures.extend(failures)
         if first:
-            self._stop(semconv.REASON_FAIL_FAST, failures[0].path, outcome.token)
+            self.culprit = culprit_of(error, outcome.token)
+            self._stop(semconv.REASON_FAIL_FAST, failures[0].path, self.culprit)
 
     def _tolerate(self, *, at_end: bool) -> None:
         """Fail the map where more items failed than it tolerates."""
@@ -248,8 +250,10 @@ class _FanOut:
         self._stop(semconv.REASON_TOLERANCE_EXCEEDED, self.ctx.path, self.seen.token)
 
     def _stop(self, reason: str, path: str, token: object) -> None:
-        if self.lineage.blame is None:
-            self.lineage.blame = Blame(reason, path, token)
+        self.lineage.accuse(
+            Blame(reason, path, token),
+            being_cancelled=self.run.placement.being_cancelled(),
+        )
         if self.group is not None:
             self.group.cancel_scope.cancel()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from hush import semconv
-from hush.log import get_logger
+from hush.log import log_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -170,11 +170,7 @@ class Guard:
             self._on_fault(error)
         elif not self._logged:
             self._logged = True
-            get_logger("hush.telemetry").error(
-                "telemetry failed; the run goes on without it",
-                error=f"{type(error).__name__}: {error!s:.200}",
-                exc_info=error,
-            )
+            log_fault("hush.telemetry", "telemetry failed; the run goes on without it", error)
 
 
 class _Guarded:

@@ -7,6 +7,7 @@ the victim asks its containers, from the inside out.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,8 +56,9 @@ class Lineage:
         """What was used and waited for inside; None where nothing was."""
         self._limits: list[tuple[anyio.CancelScope, Blame]] = []
 
-    def limit(self, scope: anyio.CancelScope, path: str, token: object) -> None:
-        """Remember the scope of a time limit.
+    @contextmanager
+    def limited(self, scope: anyio.CancelScope, path: str, token: object) -> Iterator[None]:
+        """Know of a time limit while what it limits is under way.
 
         Args:
             scope: cancelled by its deadline only.
@@ -64,6 +66,21 @@ class Lineage:
             token: of that one's observation.
         """
         self._limits.append((scope, Blame(semconv.REASON_TIMEOUT, path, token)))
+        try:
+            yield
+        finally:
+            self._limits.pop()
+
+    def accuse(self, blame: Blame, *, being_cancelled: bool) -> None:
+        """Say who is to blame for the cancellation that this container now asks for.
+
+        Args:
+            blame: who. Does not count where something else is the cause already: what fails
+                while it is cancelled has only got in the way.
+            being_cancelled: whether something outside of the run has asked for a cancellation.
+        """
+        if not being_cancelled and self.why() is EXTERNAL:
+            self.blame = blame
 
     def mark_partial(self) -> None:
         """Tell every container that something failed without failing the run."""

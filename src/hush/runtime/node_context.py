@@ -105,7 +105,9 @@ class RuntimeContext:
         return result
 
     def _abandoned(self) -> None:
-        self.annotate(semconv.ABANDONED, True)  # noqa: FBT003  # an attribute's value
+        for seen in (self.place.seen, self.place.tally.seen):
+            if seen is not None:
+                seen.annotate(semconv.ABANDONED, True)  # noqa: FBT003  # an attribute's value
 
     # --- calls to the outside ----------------------------------------------------------
 

@@ -21,7 +21,7 @@ from hush.model.contract import Selection
 from hush.model.ref import MISSING, Ref, parts
 from hush.runtime.attempt import Place, Policy, Tally, persist
 from hush.runtime.events import NodeEnded, NodeStarted
-from hush.runtime.failing import cancelled, failed, failure_of
+from hush.runtime.failing import cancelled, culprit_of, failed, failure_of
 from hush.runtime.instrument import OK, Ending, Scope
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Done:
     chosen: frozenset[str] | None = None
     failures: tuple[Failure, ...] = ()
     """Why it failed; empty where it did not."""
+    culprit: object = None
+    """Token of what failed first, the node itself or something inside it."""
 
 
 @dataclass(slots=True)
@@ -248,7 +250,8 @@ class NodeRun:
         )
         ending = failed(error, place.path, recorded=tally.has_recorded(error))
         if not node.node.captures:
-            return Done(place.seen.token, {}, {}, failures=failures), ending
+            culprit = culprit_of(error, place.seen.token)
+            return Done(place.seen.token, {}, {}, failures=failures, culprit=culprit), ending
         self.lineage.mark_partial()
         for failure in failures:
             self.run.note(replace(failure, kind="captured"))

@@ -36,5 +36,8 @@ class Placement(Protocol):
     ) -> Any:
         """Call in a worker process, which is killed on cancellation."""
 
+    def being_cancelled(self) -> bool:
+        """Say whether a scope or task around the caller has been asked to be cancelled."""
+
     def cancellation_requested(self) -> bool:
         """Say whether a cancellation that just arrived was asked for by a scope or task."""

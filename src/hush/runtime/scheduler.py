@@ -71,6 +71,7 @@ class _GraphRun:
         self.context = copy_context()
         self.tokens: list[object] = [None] * len(frame.plan.nodes)
         self.failures: list[Failure] = []
+        self.culprit: object = None
         self.lost: dict[int, tuple[Failure, ...]] = {}
         self.racing: dict[int, tuple[anyio.CancelScope, Lineage]] = {}
         self.skipped: list[str] = []
@@ -87,7 +88,7 @@ class _GraphRun:
                 for turn in turns:
                     self._spawn(turn)
         if self.failures:
-            raise BodyFailedError(self.failures)
+            raise BodyFailedError(self.failures, self.culprit)
         if not self.ready.finished:
             # A task went away without a word. If we are being cancelled ourselves, the
             # checkpoint says so; else something cancelled the task behind our back.
@@ -166,8 +167,11 @@ class _GraphRun:
                 self.run.note(replace(failure, kind="tolerated"))
             return self._apply(self.ready.settle(i, Status.LOST))
         self.failures.extend(done.failures)
-        root = done.failures[0]
-        self.lineage.blame = Blame(semconv.REASON_FAIL_FAST, root.path, done.token)
+        self.culprit = done.culprit
+        self.lineage.accuse(
+            Blame(semconv.REASON_FAIL_FAST, done.failures[0].path, done.culprit),
+            being_cancelled=self.run.placement.being_cancelled(),
+        )
         return []
 
     def _apply(self, step: Step, winner_writes: Any = ()) -> list[Turn]:

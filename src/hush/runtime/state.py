@@ -206,6 +206,22 @@ class Run:
                 return
         self.skipped.append(path)
 
+    def forget_skipped(self, path: str) -> bool:
+        """Forget what was skipped inside something that runs again.
+
+        Args:
+            path: of a node or an item.
+
+        Returns:
+            Whether there was anything.
+        """
+        inside = (f"{path}.", f"{path}[")
+        left = [one for one in self.skipped if not one.startswith(inside)]
+        if len(left) == len(self.skipped):
+            return False
+        self.skipped[:] = left
+        return True
+
 
 def new_id() -> str:
     """Return a fresh run id, 32 hex digits."""
