@@ -14,12 +14,16 @@ __all__ = (
     "ATTEMPT",
     "ATTEMPTS",
     "BACKOFF_S",
+    "BOUND_BY_LIMIT",
     "BOUND_BY_RATE_LIMIT",
+    "BOUND_BY_SOURCE",
+    "BOUND_BY_STRAGGLER",
     "CANCEL_CAUSE",
     "CANCEL_REASON",
     "CAPTURE_VARIABLE",
     "CONTENT",
     "COST_USD",
+    "CRITICAL_PATH",
     "ERROR_TYPE",
     "ERROR_TYPE_HANDLED",
     "EVENT_CANCELLED",
@@ -30,6 +34,7 @@ __all__ = (
     "EVENT_FIRST_FAILURE",
     "EVENT_GEN_AI_DETAILS",
     "EVENT_HEDGE",
+    "EVENT_LOOP_BLOCKED",
     "EVENT_RETRY",
     "EVENT_TIMEOUT",
     "EXCEPTION_MESSAGE",
@@ -37,6 +42,18 @@ __all__ = (
     "EXCEPTION_TYPE",
     "FAILED_NODE",
     "FALLBACK_TO",
+    "FAN_IN_ALL",
+    "FAN_IN_ANY",
+    "FAN_IN_ARRIVALS",
+    "FAN_IN_CANCELLED",
+    "FAN_IN_COUNT",
+    "FAN_IN_FIRST",
+    "FAN_IN_LAST",
+    "FAN_IN_LATE",
+    "FAN_IN_LEAD_S",
+    "FAN_IN_MODE",
+    "FAN_IN_QUORUM",
+    "FAN_IN_SPREAD_S",
     "GEN_AI_CHOICE_COUNT",
     "GEN_AI_FINISH_REASONS",
     "GEN_AI_FREQUENCY_PENALTY",
@@ -73,17 +90,32 @@ __all__ = (
     "LLM_COST_USD",
     "LLM_HEDGE",
     "LLM_RESOURCE",
+    "LOOP_BLOCKED_AT",
+    "LOOP_BLOCKED_S",
     "LOOP_EXHAUSTED",
     "LOOP_ITERATIONS",
+    "MAP_AT_LIMIT_S",
     "MAP_BOUND_BY",
     "MAP_CANCELLED",
     "MAP_FAILED",
     "MAP_HANDLED",
+    "MAP_IDLE_TAIL_S",
     "MAP_ITEMS",
+    "MAP_LAST_INDEX",
     "MAP_MAX_CONCURRENCY",
     "MAP_OK",
     "MAP_PEAK_CONCURRENCY",
     "MAP_RETRIED",
+    "MAP_RUN_MAX_S",
+    "MAP_RUN_P50_S",
+    "MAP_RUN_P95_S",
+    "MAP_SLOWEST",
+    "MAP_SPANS_OMITTED",
+    "MAP_SPANS_PINNED",
+    "MAP_UTILISATION",
+    "MAP_WAIT_MAX_S",
+    "MAP_WAIT_P95_S",
+    "METRIC_FAN_IN_OLDEST_WAIT",
     "METRIC_GEN_AI_DURATION",
     "METRIC_GEN_AI_TIME_TO_FIRST_CHUNK",
     "METRIC_GEN_AI_TOKENS",
@@ -106,6 +138,7 @@ __all__ = (
     "REASON_RACE_LOST",
     "REASON_TIMEOUT",
     "REASON_TOLERANCE_EXCEEDED",
+    "RELEASED_BY",
     "REQUEST_ID",
     "RUN_ID",
     "RUN_S",
@@ -115,6 +148,7 @@ __all__ = (
     "SKIPPED",
     "SKIPPED_COUNT",
     "SKIPPED_LIMIT",
+    "SPANS_OMITTED",
     "SPAN_ATTEMPT",
     "SPAN_CHAT",
     "SPAN_GRAPH",
@@ -191,6 +225,8 @@ USER_ID: Final = "user.id"
 SESSION_ID: Final = "session.id"
 FAILED_NODE: Final = "hush.failed.node"
 NODE_COUNT: Final = "hush.node.count"
+CRITICAL_PATH: Final = "hush.critical_path"
+SPANS_OMITTED: Final = "hush.spans_omitted"
 
 # --- node ------------------------------------------------------------------------------
 NODE_NAME: Final = "hush.node.name"
@@ -201,6 +237,24 @@ WAIT_LIMITER_S: Final = "hush.wait.limiter_s"
 WAIT_LIMITER: Final = "hush.wait.limiter"
 RUN_S: Final = "hush.run_s"
 BACKOFF_S: Final = "hush.backoff_s"
+LOOP_BLOCKED_S: Final = "hush.loop_blocked_s"
+LOOP_BLOCKED_AT: Final = "hush.loop_blocked.at"
+RELEASED_BY: Final = "hush.released_by"
+
+# --- fan-in: a node that waited for several -------------------------------------------------
+FAN_IN_COUNT: Final = "hush.fan_in.count"
+FAN_IN_MODE: Final = "hush.fan_in.mode"
+FAN_IN_LAST: Final = "hush.fan_in.last"
+FAN_IN_LEAD_S: Final = "hush.fan_in.lead_s"
+FAN_IN_SPREAD_S: Final = "hush.fan_in.spread_s"
+FAN_IN_ARRIVALS: Final = "hush.fan_in.arrivals"
+FAN_IN_LATE: Final = "hush.fan_in.late"
+FAN_IN_CANCELLED: Final = "hush.fan_in.cancelled"
+
+FAN_IN_ALL: Final = "all"
+FAN_IN_ANY: Final = "any"
+FAN_IN_QUORUM: Final = "quorum"
+FAN_IN_FIRST: Final = "first"
 
 # --- map and item -------------------------------------------------------------------------
 MAP_ITEMS: Final = "hush.map.items"
@@ -212,6 +266,22 @@ MAP_CANCELLED: Final = "hush.map.cancelled"
 MAP_RETRIED: Final = "hush.map.retried"
 MAP_PEAK_CONCURRENCY: Final = "hush.map.peak_concurrency"
 MAP_BOUND_BY: Final = "hush.map.bound_by"
+MAP_UTILISATION: Final = "hush.map.utilisation"
+MAP_AT_LIMIT_S: Final = "hush.map.at_limit_s"
+MAP_IDLE_TAIL_S: Final = "hush.map.idle_tail_s"
+MAP_RUN_P50_S: Final = "hush.map.run_p50_s"
+MAP_RUN_P95_S: Final = "hush.map.run_p95_s"
+MAP_RUN_MAX_S: Final = "hush.map.run_max_s"
+MAP_WAIT_P95_S: Final = "hush.map.wait_p95_s"
+MAP_WAIT_MAX_S: Final = "hush.map.wait_max_s"
+MAP_SLOWEST: Final = "hush.map.slowest"
+MAP_LAST_INDEX: Final = "hush.map.last_index"
+MAP_SPANS_OMITTED: Final = "hush.map.spans_omitted"
+MAP_SPANS_PINNED: Final = "hush.map.spans_pinned"
+
+BOUND_BY_LIMIT: Final = "limit"
+BOUND_BY_STRAGGLER: Final = "straggler"
+BOUND_BY_SOURCE: Final = "source"
 ITEM_INDEX: Final = "hush.item.index"
 ITEM_KEY: Final = "hush.item.key"
 WAIT_SLOT_S: Final = "hush.wait.slot_s"
@@ -287,6 +357,7 @@ EVENT_FALLBACK: Final = "hush.fallback"
 FALLBACK_TO: Final = "hush.fallback.to"
 EVENT_HEDGE: Final = "hush.hedge"
 EVENT_CIRCUIT_OPEN: Final = "hush.circuit_open"
+EVENT_LOOP_BLOCKED: Final = "hush.loop_blocked"
 EVENT_FIRST_CHUNK: Final = "gen_ai.first_chunk"
 EVENT_EXCEPTION: Final = "exception"
 EXCEPTION_TYPE: Final = "exception.type"
@@ -296,6 +367,7 @@ LIMIT_S: Final = "hush.limit_s"
 
 # --- metrics ------------------------------------------------------------------------------------
 METRIC_THREADS_ABANDONED: Final = "hush.threads.abandoned"
+METRIC_FAN_IN_OLDEST_WAIT: Final = "hush.fan_in.oldest_wait"
 METRIC_GEN_AI_DURATION: Final = "gen_ai.client.operation.duration"
 METRIC_GEN_AI_TOKENS: Final = "gen_ai.client.token.usage"
 METRIC_GEN_AI_TIME_TO_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
