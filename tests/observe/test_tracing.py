@@ -18,7 +18,7 @@ from hush.core import END, PARENT, START, CodeNode, Each, GraphNode, Hush, MapNo
 from hush.observe import tracing
 from hush.observe.settings import settings
 from hush.observe.tracing import current_instrument, override_provider
-from hush.runtime.instrument import NULL_INSTRUMENT, Guard
+from hush.runtime.instrument import NULL_INSTRUMENT, Ending, Guard, Scope
 from hush.testing import capture_spans
 
 
@@ -313,3 +313,52 @@ async def test_how_long_a_node_took():
         await graph_of(work).run()
     node = captured.tree.one("node n0").record
     assert 0.02 <= node.attributes["hush.run_s"] <= node.duration_s + 0.001
+
+
+# --- calls to models ----------------------------------------------------------------------
+
+
+def test_a_call_to_a_model_is_a_client_span():
+    facts = {"gen_ai.operation.name": "chat", "server.port": 8080, "hush.attempt": 2}
+    with capture_spans() as captured:
+        with current_instrument().observe(Scope("node", "n", {})):
+            with current_instrument().observe(Scope("chat", "gpt", facts)) as seen:
+                seen.annotate("gen_ai.response.finish_reasons", ["stop", "length"])
+                seen.annotate("gen_ai.usage.output_tokens", None)
+    assert str(captured.tree) == "node n\n  chat gpt"
+    record = captured.tree.one("chat gpt").record
+    assert record.kind == "client"
+    assert list(record.attributes["gen_ai.response.finish_reasons"]) == ["stop", "length"]
+    assert "gen_ai.usage.output_tokens" not in record.attributes
+    assert facts.items() <= record.attributes.items()
+
+
+def test_a_call_starts_after_the_one_that_it_repeats():
+    with capture_spans() as captured:
+        instrument = current_instrument()
+        with instrument.observe(Scope("node", "n", {})):
+            with instrument.observe(Scope("chat", "a", {})) as first:
+                pass
+            with instrument.observe(Scope("chat", "b", {}, links=(first.token,))):
+                pass
+    before, after = captured.tree.one("chat a").record, captured.tree.one("chat b").record
+    assert after.start_ns - before.end_ns >= 2_000
+    assert after.links[0].span_id == before.span_id
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"), [("429", "429"), (None, "ValueError"), ("api_key=SECRETSECRET", None)]
+)
+def test_the_kind_of_error_is_shown_and_the_event_keeps_the_class(kind, shown):
+    error = ValueError("too many")
+    with capture_spans() as captured:
+        with current_instrument().observe(Scope("node", "n", {})) as node:
+            with current_instrument().observe(Scope("chat", "gpt", {})) as seen:
+                seen.end(Ending("error", error, raised_here=True, error_type=kind))
+            node.end(Ending("error", error, failed_path="n", error_type=kind))
+    for name in ("chat gpt", "node n"):
+        record = captured.tree.one(name).record
+        assert record.attributes["error.type"] == (shown or "api_key=[redacted]")
+        assert record.status_description.endswith("ValueError: too many")
+    (event,) = captured.tree.one("chat gpt").record.events
+    assert event.attributes["exception.type"] == "ValueError"

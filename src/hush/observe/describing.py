@@ -13,9 +13,11 @@ from hush.observe.settings import settings
 from hush.runtime.instrument import Ending
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.trace import Span
 
-__all__ = ("describe", "ending_of", "value_of")
+__all__ = ("attributes_of", "describe", "ending_of", "error_type_of", "value_of")
 
 
 def value_of(value: Any) -> Any:
@@ -25,6 +27,30 @@ def value_of(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [value_of(one) for one in value]
     return clean(value, settings.redactor)
+
+
+def attributes_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts as attributes, without what is private."""
+    return {name: value_of(value) for name, value in facts.items() if name not in semconv.CONTENT}
+
+
+def error_type_of(ending: Ending) -> str | None:
+    """Return what kind of error an ending is.
+
+    Args:
+        ending: any.
+
+    Returns:
+        A name low in cardinality: the ending's own, else the exception's class; None
+        where it is no error, and a cancellation is none.
+    """
+    if ending.outcome == semconv.OUTCOME_HANDLED:
+        return semconv.ERROR_TYPE_HANDLED
+    if ending.outcome in {semconv.OUTCOME_OK, semconv.OUTCOME_CANCELLED}:
+        return None
+    if ending.error_type is not None:
+        return clean(ending.error_type, settings.redactor)
+    return ending.outcome if ending.error is None else type_name(ending.error)
 
 
 def ending_of(exc: BaseException | None) -> Ending:
@@ -63,7 +89,8 @@ def describe(span: Span, ending: Ending, start_ns: int, end_ns: int) -> None:
 
 def _describe_error(span: Span, ending: Ending, error: BaseException, end_ns: int) -> None:
     facts = exception_facts(error, settings.redactor)
-    span.set_attribute(semconv.ERROR_TYPE, facts.type)
+    # The kind of error is what one searches for; the class stands in the text and the event.
+    span.set_attribute(semconv.ERROR_TYPE, error_type_of(ending) or facts.type)
     said = f"{facts.type}: {facts.message}"
     if ending.raised_here:
         span.add_event(

@@ -241,6 +241,15 @@ def pieces_of(answer: ChatAnswer) -> list[Piece]:
     ]
 
 
+def said_in(fault: object) -> object:
+    """Return the text of an error that a server sent in the place of an answer.
+
+    Args:
+        fault: what stood under ``error``.
+    """
+    return fault.get("message") if isinstance(fault, Mapping) else fault
+
+
 def read_body(body: object) -> ChatAnswer:
     """Read an answer that came as one body.
 
@@ -256,6 +265,10 @@ def read_body(body: object) -> ChatAnswer:
     if not isinstance(body, Mapping):
         msg = f"the body is a {type(body).__name__}"
         raise TypeError(msg)
+    if fault := body.get("error"):
+        # Some servers send their errors with status 200.
+        msg = f"the server says: {said_in(fault)}"
+        raise ValueError(msg)
     choices = []
     for at, one in enumerate(body.get("choices") or ()):
         message = one.get("message")

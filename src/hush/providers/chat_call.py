@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from hush.model.contract import CallObservation, NodeContext
     from hush.providers.answer import ChatAnswer, Piece, TokenCounts
+    from hush.providers.circuit import Pass
+    from hush.providers.limiter import Permit
     from hush.providers.request import ChatRequest
     from hush.providers.resources import Endpoint
 
@@ -75,6 +77,7 @@ class ChatCall:
         """Told when the limits have let the call in."""
         self.claim: Callable[[], bool] | None = None
         """Asked whether the answer is wanted, before what it took is booked."""
+        self._entry: Pass
         self._count = count
         self._ctx = ctx
         self._request = request
@@ -94,16 +97,14 @@ class ChatCall:
         Raises:
             LLMError: there is none that can be used.
         """
-        resource, shared = self.endpoint.resource, self.endpoint.shared
-        entry = shared.circuit.try_enter()
-        if isinstance(entry, Refusal):
-            raise self._refused(entry)
+        resource = self.endpoint.resource
+        self._entry = self._enter()
         try:
             answer = await self._limited()
         except LLMError as error:
             if not _counts_as_failure(error):
-                entry.dropped()
-            elif entry.failed():
+                self._entry.dropped()
+            elif self._entry.failed():
                 self._ctx.event(
                     semconv.EVENT_CIRCUIT_OPEN,
                     {
@@ -119,9 +120,9 @@ class ChatCall:
                 )
             raise
         except BaseException:
-            entry.dropped()
+            self._entry.dropped()
             raise
-        entry.succeeded()
+        self._entry.succeeded()
         return answer
 
     def lose_to(self, winner: ChatCall) -> None:
@@ -132,6 +133,12 @@ class ChatCall:
         if self.seen is not None and winner.seen is not None:
             self.seen.lost_to(winner.seen)
 
+    def _enter(self) -> Pass:
+        entry = self.endpoint.shared.circuit.try_enter()
+        if isinstance(entry, Refusal):
+            raise self._refused(entry)
+        return entry
+
     async def _limited(self) -> ChatAnswer:
         resource, shared = self.endpoint.resource, self.endpoint.shared
         guessed = shared.calibration.input_tokens(self._request.guessed_tokens)
@@ -141,6 +148,7 @@ class ChatCall:
             if permit.waited_s:
                 limiter = f"{resource.key}/{permit.blocked_by}"
                 self._ctx.waited(limiter, permit.waited_s)
+                self._enter_again(permit)
             try:
                 return await self._observed(permit.waited_s)
             finally:
@@ -149,6 +157,17 @@ class ChatCall:
                     permit.correct(self._counts.total)
         finally:
             permit.release()
+
+    def _enter_again(self, permit: Permit) -> None:
+        """Ask the circuit once more: while a call waits for its limits, much may happen."""
+        if self._entry.probe:
+            return
+        self._entry.dropped()
+        try:
+            self._entry = self._enter()
+        except LLMCircuitError:
+            permit.correct(0)
+            raise
 
     async def _observed(self, waited_s: float) -> ChatAnswer:
         resource = self.endpoint.resource
@@ -182,7 +201,9 @@ class ChatCall:
                 self._book_broken(seen, exchange)
                 raise
             if self.claim is None or self.claim():
-                self._ctx.book(self._usage(answer.counts), resource.model)
+                usage = self._usage(answer.counts)
+                seen.annotate(semconv.LLM_COST_USD, usage.cost_usd)
+                self._ctx.book(usage, resource.model)
             else:
                 self._book_broken(seen, exchange)
             return answer
@@ -260,7 +281,6 @@ class ChatCall:
             seen.annotate(semconv.GEN_AI_USAGE_CACHED, counts.cached_tokens)
         if counts.reasoning_tokens:
             seen.annotate(semconv.GEN_AI_USAGE_REASONING, counts.reasoning_tokens)
-        seen.annotate(semconv.LLM_COST_USD, self._cost_usd(counts))
 
     # --- what it used ----------------------------------------------------------------------
 
@@ -294,14 +314,18 @@ class ChatCall:
     def _book_broken(self, seen: CallObservation, exchange: Exchange) -> None:
         """Book as wasted what a call used that serves nothing."""
         resource = self.endpoint.resource
-        counts = self._counts or exchange.assembly.counts
+        assembly = exchange.assembly
+        # Before the end, counts of a server that counts along are not the last ones.
+        counts = self._counts or (assembly.counts if assembly.finished else None)
         if counts is not None:
             wasted, cost, complete = counts.total, self._cost_usd(counts), True
         else:
             sent = self._prompt_tokens
+            if assembly.counts is not None:
+                sent = assembly.counts.input_tokens
             if sent is None:
                 sent = self.endpoint.shared.calibration.input_tokens(self._request.guessed_tokens)
-            said = -(-exchange.assembly.characters // CHARACTERS)
+            said = -(-assembly.characters // CHARACTERS)
             wasted, cost, complete = sent + said, resource.cost_usd(sent, said, 0), False
             seen.annotate(semconv.TOKENS_ESTIMATED, True)  # noqa: FBT003  # an attribute's value
         seen.annotate(semconv.TOKENS_WASTED, wasted)

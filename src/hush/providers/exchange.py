@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hush.errors import LLMError, LLMResponseError, LLMStreamError
-from hush.providers.answer import Assembly, ChatAnswer, pieces_of, read_body
+from hush.providers.answer import Assembly, ChatAnswer, pieces_of, read_body, said_in
 from hush.providers.faults import fault_of, scrubbed
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ __all__ = ("Exchange",)
 
 LINE_LIMIT = 16 * 1024 * 1024
 """Longest line of a stream, in bytes: a server that sends no line break must not fill memory."""
+
+TAIL_S = 0.5
+"""How long the end of a body is waited for once its stream has said that it is done."""
 
 
 class Exchange:
@@ -98,8 +101,7 @@ class Exchange:
         try:
             return read_body(json.loads(content))
         except (AttributeError, TypeError, ValueError) as error:
-            text = content[:200].decode("utf-8", "replace")
-            raise self._unusable(f"{error}; it begins with {text!r}", transient=True) from None
+            raise self._unusable(f"{error}{_shown(content)}", transient=True) from None
 
     async def _stream(self) -> ChatAnswer:
         began = perf_counter()
@@ -115,8 +117,10 @@ class Exchange:
             try:
                 await self._events(pieces, began)
             except LLMError:
-                await _exhaust(pieces)
+                await _exhaust(pieces, 0.0)
                 raise
+            # Normally it is there already, and the connection can serve again.
+            await _exhaust(pieces, TAIL_S)
         if not self.assembly.finished:
             raise self._broken("it ended without a finish reason")
         answer = self.assembly.answer()
@@ -131,10 +135,13 @@ class Exchange:
                 raise self._broken(f"a line has more than {LINE_LIMIT} bytes")
             for line in lines:
                 if line.startswith(b"data:"):
-                    self._event(line[5:].strip(), began)
+                    data = line[5:].strip()
+                    if data == b"[DONE]":
+                        return
+                    self._event(data, began)
 
     def _event(self, data: bytes, began: float) -> None:
-        if data == b"[DONE]" or not data:
+        if not data:
             return
         if self.first_chunk_s is None:
             self.first_chunk_s = perf_counter() - began
@@ -145,11 +152,9 @@ class Exchange:
             fault = event.get("error")
             added = [] if fault else self.assembly.add(event)
         except (AttributeError, TypeError, ValueError) as error:
-            text = data[:200].decode("utf-8", "replace")
-            raise self._unusable(f"{error}; the event is {text!r}", transient=True) from None
+            raise self._unusable(f"{error}{_shown(data)}", transient=True) from None
         if fault:
-            said = fault.get("message") if isinstance(fault, dict) else fault
-            raise self._broken(f"the server says: {said}")
+            raise self._broken(f"the server says: {said_in(fault)}")
         self._tell(added)
 
     def _tell(self, pieces: list[Piece]) -> None:
@@ -178,16 +183,26 @@ class Exchange:
         )
 
 
-async def _exhaust(pieces: AsyncIterator[bytes]) -> None:
-    """Make an iterator over a response end at once.
+def _shown(data: bytes) -> str:
+    """Return the beginning of what is no answer at all; a broken answer may hold what was said."""
+    if data.lstrip()[:1] in {b"{", b"[", b'"'}:
+        return ""
+    return f"; it begins with {data[:200].decode('utf-8', 'replace')!r}"
+
+
+async def _exhaust(pieces: AsyncIterator[bytes], within_s: float) -> None:
+    """Make an iterator over a response end, whatever it still holds.
 
     A generator that is left alone would be closed some time later, by whoever collects the
     garbage. One that is cancelled while it reads ends, and all those that it reads from.
+
+    Args:
+        pieces: the iterator.
+        within_s: how long it may go on by itself, in seconds.
     """
-    with anyio.CancelScope() as scope:
-        scope.cancel()
+    with anyio.move_on_after(within_s):
         try:
             async for _ in pieces:
                 pass
-        except Exception:  # noqa: BLE001, S110  # the call has failed already, and says why
+        except Exception:  # noqa: BLE001, S110  # what the call gives is known already
             pass

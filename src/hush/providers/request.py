@@ -6,7 +6,7 @@ format; knows nothing of resources, clients or retries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,7 +125,7 @@ def make_request(inputs: Mapping[str, Any], *, stream: bool, path: str) -> ChatR
     if schema is not None:
         parameters["response_format"] = response_format(schema)
     if "tools" in parameters:
-        parameters["tools"] = [_tool(tool) for tool in parameters["tools"]]
+        parameters["tools"] = _tools(parameters["tools"], path)
     if stream:
         # Without it a stream says nothing of its tokens.
         parameters["stream_options"] = {"include_usage": True}
@@ -186,6 +186,16 @@ def _is_model(value: object) -> bool:
     from pydantic import BaseModel  # noqa: PLC0415  # only where something was given that may be one
 
     return isinstance(value, type) and issubclass(value, BaseModel)
+
+
+def _tools(tools: object, path: str) -> list[object]:
+    if isinstance(tools, (str, Mapping)) or not isinstance(tools, Iterable) or _is_model(tools):
+        msg = (
+            f"tools is {_said(tools)}, expected a list of the API's mappings or of pydantic "
+            f"models' classes"
+        )
+        raise PromptError(path, msg)
+    return [_tool(tool) for tool in tools]
 
 
 def _tool(tool: object) -> object:

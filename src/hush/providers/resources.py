@@ -15,6 +15,8 @@ import anyio
 import anyio.lowlevel
 import openai
 
+from hush.errors import text_of
+from hush.log import get_logger
 from hush.providers.circuit import Circuit
 from hush.providers.limiter import Limiter
 from hush.providers.resource import OPENAI_BASE_URL
@@ -146,7 +148,7 @@ class Resources:
         Closing is shielded from cancellation for at most ``CLOSING_S`` seconds.
         """
         held = _on_this_loop()
-        left: list[openai.AsyncOpenAI] = []
+        left: dict[str, openai.AsyncOpenAI] = {}
         for endpoint in self._endpoints.values():
             one = held[endpoint.shared]
             one.holders -= 1
@@ -154,10 +156,23 @@ class Resources:
                 # Taken out first: a run that starts while this one closes makes its own.
                 del held[endpoint.shared]
                 if one.client is not None:
-                    left.append(one.client)
-        with anyio.move_on_after(CLOSING_S, shield=True):
-            for client in left:
-                await client.close()
+                    left[endpoint.resource.key] = one.client
+        if left:
+            with anyio.move_on_after(CLOSING_S, shield=True):
+                async with anyio.create_task_group() as group:
+                    for key, client in left.items():
+                        group.start_soon(_close, client, key)
+
+
+async def _close(client: openai.AsyncOpenAI, key: str) -> None:
+    try:
+        await client.close()
+    except Exception as error:  # noqa: BLE001  # the answers are there; a run does not fail for this
+        get_logger().warning(
+            "closing a client failed; its connections may stay open for a while",
+            resource=key,
+            error=f"{type(error).__name__}: {text_of(error):.200}",
+        )
 
 
 def make_client(resource: LLMResource) -> openai.AsyncOpenAI:

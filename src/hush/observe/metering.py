@@ -1,0 +1,194 @@
+"""Metering: durations, tokens and costs of calls to models, as OpenTelemetry metrics.
+
+Uses the metrics API only, and needs no tracer. Names, units, labels and buckets are those
+of the conventions for generative AI. Labels are low in cardinality: what comes from
+outside (the model that a server says it is, the kinds of errors) is bounded, and there is
+never an id or an index among them.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from hush import semconv
+from hush.observe.chats import ChatInstrument
+from hush.observe.describing import error_type_of, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.metrics import Meter
+
+    from hush.observe.chats import Listener
+    from hush.runtime.instrument import Ending, Instrument, Scope
+
+__all__ = ("MeteringInstrument", "Meters")
+
+# From the conventions: docs/gen-ai/gen-ai-metrics.md of semantic-conventions-genai.
+SECONDS: Final = tuple(0.01 * 2**i for i in range(14))
+"""Buckets of durations: 0.01 to 81.92 s."""
+TOKENS: Final = tuple(4**i for i in range(14))
+"""Buckets of tokens: 1 to 67,108,864."""
+
+VALUES: Final = 100
+"""Most values of a label that comes from outside; all others share one."""
+VALUE_LENGTH: Final = 128
+"""Longest value of a label, in characters."""
+MOST: Final = 2**53
+"""Largest amount that is recorded; no call takes so long or uses so much."""
+OTHER_MODEL: Final = "other"
+OTHER_ERROR: Final = "_OTHER"
+"""The convention's word for a kind of error that has no name."""
+TOKEN_TYPES: Final = (
+    (semconv.GEN_AI_USAGE_INPUT, "input"),
+    (semconv.GEN_AI_USAGE_OUTPUT, "output"),
+)
+
+_LABELS: Final = (
+    semconv.GEN_AI_OPERATION,
+    semconv.GEN_AI_PROVIDER,
+    semconv.GEN_AI_REQUEST_MODEL,
+    semconv.SERVER_ADDRESS,
+    semconv.SERVER_PORT,
+)
+_COST_LABELS: Final = (semconv.GEN_AI_PROVIDER, semconv.GEN_AI_REQUEST_MODEL)
+_HEARD: Final = frozenset(
+    (
+        semconv.GEN_AI_RESPONSE_MODEL,
+        semconv.GEN_AI_TIME_TO_FIRST_CHUNK,
+        semconv.GEN_AI_USAGE_INPUT,
+        semconv.GEN_AI_USAGE_OUTPUT,
+        semconv.LLM_COST_USD,
+    )
+)
+
+
+class _Values:
+    """The values that a label has had."""
+
+    __slots__ = ("_other", "_seen")
+
+    def __init__(self, other: str) -> None:
+        self._other = other
+        self._seen: set[str] = set()
+
+    def bounded(self, value: object) -> str:
+        """Return the label's value for ``value``."""
+        text = str(value_of(value))[:VALUE_LENGTH]
+        if text not in self._seen:
+            # Threads that come here at once may add one more each, which does no harm.
+            if len(self._seen) >= VALUES:
+                return self._other
+            self._seen.add(text)
+        return text
+
+
+class Meters:
+    """The metrics of one meter provider."""
+
+    def __init__(self, meter: Meter) -> None:
+        """Make the instruments.
+
+        Args:
+            meter: of any provider.
+        """
+        self.duration = meter.create_histogram(
+            semconv.METRIC_GEN_AI_DURATION,
+            unit="s",
+            description="How long calls to models took",
+            explicit_bucket_boundaries_advisory=SECONDS,
+        )
+        self.first_chunk = meter.create_histogram(
+            semconv.METRIC_GEN_AI_TIME_TO_FIRST_CHUNK,
+            unit="s",
+            description="How long streamed calls to models took to the first chunk",
+            explicit_bucket_boundaries_advisory=SECONDS,
+        )
+        self.tokens = meter.create_histogram(
+            semconv.METRIC_GEN_AI_TOKENS,
+            unit="{token}",
+            description="Tokens that calls to models used",
+            explicit_bucket_boundaries_advisory=TOKENS,
+        )
+        self.cost = meter.create_counter(
+            semconv.METRIC_LLM_COST,
+            unit="{USD}",
+            description="What calls to models cost, where prices are known",
+        )
+        self.models = _Values(OTHER_MODEL)
+        self.errors = _Values(OTHER_ERROR)
+
+
+class MeteringInstrument(ChatInstrument):
+    """Measures calls to models and leaves everything else to the instrument inside."""
+
+    def __init__(
+        self, inner: Instrument, meters: Meters, on_fault: Callable[[Exception], None]
+    ) -> None:
+        """Wrap an instrument.
+
+        Args:
+            inner: is told everything; must not raise.
+            meters: take what is measured.
+            on_fault: gets what goes wrong here.
+        """
+        super().__init__(inner, on_fault)
+        self._meters = meters
+
+    def _listener(self, scope: Scope) -> Listener:
+        return _Measured(self._meters, scope.facts)
+
+
+class _Measured:
+    """The measurements of one call."""
+
+    __slots__ = ("_began", "_facts", "_heard", "_meters")
+
+    def __init__(self, meters: Meters, facts: Mapping[str, Any]) -> None:
+        self._meters = meters
+        self._facts = facts
+        self._heard: dict[str, Any] = {}
+        self._began = perf_counter()
+
+    def hear(self, name: str, value: Any) -> Any:
+        if name in _HEARD:
+            self._heard[name] = value
+        return value
+
+    def close(self, ending: Ending) -> None:
+        # While the span is current, so that exemplars point to it.
+        took = perf_counter() - self._began
+        meters = self._meters
+        labels = self._labels(_LABELS)
+        if semconv.GEN_AI_RESPONSE_MODEL in self._heard:
+            model = self._heard[semconv.GEN_AI_RESPONSE_MODEL]
+            labels[semconv.GEN_AI_RESPONSE_MODEL] = meters.models.bounded(model)
+        error = error_type_of(ending)
+        if ending.outcome == semconv.OUTCOME_CANCELLED:
+            # No error on the span, but here a success would be the alternative: a hedge
+            # that lost its race would count as an answer, and as a fast one.
+            error = semconv.OUTCOME_CANCELLED
+        failed = {} if error is None else {semconv.ERROR_TYPE: meters.errors.bounded(error)}
+        meters.duration.record(took, labels | failed)
+        first = self._amount(semconv.GEN_AI_TIME_TO_FIRST_CHUNK)
+        if first is not None and self._facts.get(semconv.GEN_AI_STREAM):
+            meters.first_chunk.record(first, labels)
+        for name, kind in TOKEN_TYPES:
+            count = self._amount(name)
+            # Unknown is not zero: a call that was cut or cancelled has no count.
+            if count is not None:
+                meters.tokens.record(count, labels | {semconv.GEN_AI_TOKEN_TYPE: kind})
+        cost = self._amount(semconv.LLM_COST_USD)
+        if cost is not None:
+            meters.cost.add(cost, self._labels(_COST_LABELS))
+
+    def _labels(self, names: tuple[str, ...]) -> dict[str, Any]:
+        facts = self._facts
+        return {name: value_of(facts[name]) for name in names if facts.get(name) is not None}
+
+    def _amount(self, name: str) -> float | None:
+        """Return a number that can be recorded; None where there is none."""
+        value = self._heard.get(name)
+        # Neither NaN nor a number that makes every sum after it senseless.
+        return value if isinstance(value, (int, float)) and 0 <= value <= MOST else None

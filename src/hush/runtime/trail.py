@@ -1,0 +1,154 @@
+"""Trail: what a graph's time was spent on, step by step, as the scheduler knows it.
+
+Every node remembers what released it. Walked back from the node that ended last, that is the
+critical path: shorten any step on it, and the graph gets faster; shorten anything else, and
+it does not. Steps of nested graphs, maps and loops take the place of the node that contains
+them. Whatever the size of the work, a trail has a bounded number of steps: the longest stand
+for themselves, and the others are counted together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ("NO_TRAIL", "Chain", "Step", "Trail", "shortened", "within")
+
+LIMIT: Final = 20
+"""Most steps of a trail."""
+LONGEST: Final = 4
+"""Items of one worker of a map that stand for themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a critical path."""
+
+    label: str
+    """The node, below what the trail belongs to: ``fetch``, ``pages[6].fetch``; what it waited
+    for, where it waited, behind a blank: ``ask (rate limit)``."""
+    seconds: float
+    """How long it was on the path."""
+    others: int = 0
+    """How many further steps it stands for, that were too short to stand for themselves."""
+
+
+Trail = tuple[Step, ...]
+NO_TRAIL: Trail = ()
+
+
+def within(label: str, seconds: float, inner: Trail) -> list[Step]:
+    """Return the steps of a node that contains others.
+
+    Args:
+        label: the node.
+        seconds: how long it took.
+        inner: the trail of what it contains.
+
+    Returns:
+        The steps inside, and what the node itself took besides, if that is worth a step.
+    """
+    if not inner:
+        return [Step(label, seconds)]
+    steps = [
+        Step(f"{label}{_joint(step.label)}{step.label}", step.seconds, step.others)
+        for step in inner
+    ]
+    rest = seconds - sum(step.seconds for step in inner)
+    # Opening spans, resolving inputs, starting tasks: seldom worth a line.
+    if rest > 0.05 * seconds:
+        steps.append(Step(f"{label} (itself)", rest))
+    return steps
+
+
+def _joint(label: str) -> str:
+    return "" if label.startswith(("[", " ")) else "."
+
+
+def shortened(steps: Iterable[Step], limit: int = LIMIT) -> Trail:
+    """Return a trail of bounded length with the same seconds in all.
+
+    Args:
+        steps: in order.
+        limit: most steps.
+
+    Returns:
+        The longest in their order, and at the end one for all the others.
+    """
+    every = tuple(steps)
+    if len(every) <= limit:
+        return every
+    ranked = sorted(range(len(every)), key=lambda i: every[i].seconds, reverse=True)
+    kept = sorted(ranked[: limit - 1])
+    left = [every[i] for i in sorted(ranked[limit - 1 :])]
+    count = sum(max(step.others, 1) for step in left)
+    rest = Step(f"({count} shorter steps)", sum(step.seconds for step in left), count)
+    return (*(every[i] for i in kept), rest)
+
+
+class Chain:
+    """What one worker of a map did, one item after the other, in bounded memory."""
+
+    __slots__ = ("_longest", "_name", "count", "seconds", "source_s")
+
+    def __init__(self, name: str) -> None:
+        """Start with nothing.
+
+        Args:
+            name: what items are called: empty for a map's, whose label goes before.
+        """
+        self._name = name
+        self.count = 0
+        self.seconds = 0.0
+        """Of all items together."""
+        self.source_s = 0.0
+        """Waited for the source."""
+        self._longest: list[tuple[float, int, Trail]] = []
+
+    def add(self, index: int, seconds: float, source_s: float, inner: Trail) -> None:
+        """Add an item.
+
+        Args:
+            index: its index.
+            seconds: how long it took.
+            source_s: how long the worker waited for it.
+            inner: its trail.
+        """
+        self.count += 1
+        self.seconds += seconds
+        self.source_s += source_s
+        longest = self._longest
+        if len(longest) < LONGEST or seconds > longest[-1][0]:
+            longest.append((seconds, index, inner))
+            longest.sort(key=lambda one: one[:2], reverse=True)
+            del longest[LONGEST:]
+
+    def trail(self) -> Trail:
+        """Return what the worker did as steps below the map's label."""
+        steps: list[Step] = []
+        for seconds, index, inner in sorted(self._longest, key=lambda one: one[1]):
+            steps.extend(within(f"[{index}]", seconds, inner))
+        others = self.count - len(self._longest)
+        if others:
+            rest = self.seconds - sum(one[0] for one in self._longest)
+            steps.append(Step(f" ({others} more items)", rest, others))
+        if self.source_s > 0.0:
+            steps.append(Step(" (source)", self.source_s))
+        return shortened(steps)
+
+
+def told(trail: Sequence[Step], total_s: float) -> list[str]:
+    """Return a trail as texts for a span.
+
+    Args:
+        trail: the steps.
+        total_s: what the whole took, for the shares.
+
+    Returns:
+        ``label seconds share`` each, such as ``pages[6].fetch 0.601s 85%``.
+    """
+    whole = total_s or 1.0
+    return [f"{step.label} {step.seconds:.3f}s {step.seconds / whole:.0%}" for step in trail]

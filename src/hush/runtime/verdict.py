@@ -1,0 +1,182 @@
+"""Verdict: where a map's time went, kept while it runs, in constant memory.
+
+At each instant a map is in one of these states, and the one in which it spent most of its
+time bound it:
+
+- *limit*: every slot was taken and items were left: more slots would have helped;
+- *source*: a slot was free, items were to come, and the source had not given the next one;
+- *straggler*: nothing was left to start, and everybody waited for the last items;
+- *rate limit*: items ran, and most of their time was spent waiting for a shared limit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from hush import semconv
+from hush.runtime.sketch import Sketch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ("Verdict",)
+
+SLOWEST: Final = 5
+"""Items whose duration stands on the map's span."""
+RATE_LIMITED: Final = 0.5
+"""A map whose items spent more than this share of their time waiting for shared limits was
+bound by these: more slots would only have made more items wait."""
+
+
+class Verdict:
+    """The times of one map."""
+
+    __slots__ = (
+        "_began",
+        "_limit",
+        "_now",
+        "_since",
+        "at_limit_s",
+        "busy_s",
+        "dry_at",
+        "last_index",
+        "limited_s",
+        "more",
+        "peak",
+        "running",
+        "runs",
+        "slowest",
+        "source_s",
+        "used_s",
+        "waits",
+    )
+
+    def __init__(self, limit: int, now: float) -> None:
+        """Start the clock.
+
+        Args:
+            limit: ``max_concurrency``.
+            now: the instant, in seconds since any.
+        """
+        self._limit = limit
+        self._began = self._since = self._now = now
+        self.running = self.peak = 0
+        self.more = True
+        """Whether the source may have items left."""
+        self.used_s = 0.0
+        """Integral of the slots in use over time."""
+        self.at_limit_s = 0.0
+        """How long every slot was in use."""
+        self.limited_s = 0.0
+        """How much of that items were left for which there was no slot."""
+        self.source_s = 0.0
+        """How long a slot was free although items were to come."""
+        self.busy_s = 0.0
+        """Seconds of all items together."""
+        self.dry_at: float | None = None
+        """When nothing was left to start."""
+        self.last_index: int | None = None
+        self.runs, self.waits = Sketch(), Sketch()
+        self.slowest: list[tuple[float, int]] = []
+
+    def _advance(self, now: float) -> None:
+        elapsed = now - self._since
+        self._since = self._now = now
+        if elapsed <= 0.0:
+            return
+        self.used_s += self.running * elapsed
+        if self.running >= self._limit:
+            self.at_limit_s += elapsed
+            if self.more:
+                self.limited_s += elapsed
+        elif self.more:
+            self.source_s += elapsed
+
+    def start(self, now: float) -> None:
+        """An item got its slot."""
+        self._advance(now)
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+
+    def end(self, now: float, index: int, run_s: float, wait_s: float) -> None:
+        """An item is over.
+
+        Args:
+            now: the instant.
+            index: its index.
+            run_s: how long it ran.
+            wait_s: how long it had waited for slot and source.
+        """
+        self._advance(now)
+        self.running -= 1
+        self.last_index = index
+        self.busy_s += run_s
+        self.runs.add(run_s)
+        self.waits.add(wait_s)
+        slowest = self.slowest
+        if len(slowest) < SLOWEST or run_s > slowest[-1][0]:
+            slowest.append((run_s, index))
+            # Among equals the first one stays.
+            slowest.sort(key=lambda one: (-one[0], one[1]))
+            del slowest[SLOWEST:]
+
+    def drop(self, now: float) -> None:
+        """An item was cancelled."""
+        self._advance(now)
+        self.running -= 1
+
+    def dry(self, now: float) -> None:
+        """The source has nothing left; said by each worker that asked in vain."""
+        if self.more:
+            self._advance(now)
+            self.more = False
+            self.dry_at = now
+
+    def bound_by(self, waited_s: float) -> str | None:
+        """Return what held the map back, one of ``semconv.BOUND_BY_*``.
+
+        Args:
+            waited_s: what the items waited for shared limits, all together.
+
+        Returns:
+            None where no item ran.
+        """
+        if not self.runs.count:
+            return None
+        if waited_s > RATE_LIMITED * self.busy_s:
+            return semconv.BOUND_BY_RATE_LIMIT
+        shares = {
+            semconv.BOUND_BY_LIMIT: self.limited_s,
+            semconv.BOUND_BY_SOURCE: self.source_s,
+            semconv.BOUND_BY_STRAGGLER: self.tail_s,
+        }
+        return max(shares, key=shares.__getitem__)
+
+    @property
+    def tail_s(self) -> float:
+        """How long nothing was left to start."""
+        return 0.0 if self.dry_at is None else max(0.0, self._now - self.dry_at)
+
+    def facts(self, now: float, waited_s: float) -> Iterator[tuple[str, Any]]:
+        """Yield what the map's span says, by names of :mod:`hush.semconv`.
+
+        Args:
+            now: the instant at which the map is over.
+            waited_s: what the items waited for shared limits, all together.
+        """
+        self._advance(now)
+        wall = now - self._began
+        if wall > 0.0:
+            yield semconv.MAP_UTILISATION, round(self.used_s / (self._limit * wall), 4)
+        yield semconv.MAP_AT_LIMIT_S, self.at_limit_s
+        yield semconv.MAP_IDLE_TAIL_S, self.tail_s
+        if not self.runs.count:
+            return
+        yield semconv.MAP_RUN_P50_S, self.runs.quantile(0.5)
+        yield semconv.MAP_RUN_P95_S, self.runs.quantile(0.95)
+        yield semconv.MAP_RUN_MAX_S, self.runs.most
+        yield semconv.MAP_WAIT_P95_S, self.waits.quantile(0.95)
+        yield semconv.MAP_WAIT_MAX_S, self.waits.most
+        yield semconv.MAP_SLOWEST, [f"{index}:{seconds:.3f}" for seconds, index in self.slowest]
+        yield semconv.MAP_LAST_INDEX, self.last_index
+        yield semconv.MAP_BOUND_BY, self.bound_by(waited_s)
