@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ("NO_TRAIL", "Chain", "Step", "Trail", "shortened", "within")
+__all__ = ("NO_TRAIL", "Chain", "Step", "Trail", "shortened", "told", "within")
 
 LIMIT: Final = 20
 """Most steps of a trail."""
@@ -92,15 +92,10 @@ def shortened(steps: Iterable[Step], limit: int = LIMIT) -> Trail:
 class Chain:
     """What one worker of a map did, one item after the other, in bounded memory."""
 
-    __slots__ = ("_longest", "_name", "count", "seconds", "source_s")
+    __slots__ = ("_longest", "count", "seconds", "source_s")
 
-    def __init__(self, name: str) -> None:
-        """Start with nothing.
-
-        Args:
-            name: what items are called: empty for a map's, whose label goes before.
-        """
-        self._name = name
+    def __init__(self) -> None:
+        """Start with nothing."""
         self.count = 0
         self.seconds = 0.0
         """Of all items together."""
