@@ -124,6 +124,7 @@ def worlds(draw, *, most=9, soft=True, joins=True, races=True, choices=True):
 # --- the oracle ----------------------------------------------------------------------------
 
 WAITING, RUNNING, UNMET, SKIPPED, LOST, OK = "waiting", "running", "unmet", "skipped", "lost", "ok"
+CAPTURED = "captured"
 
 
 class Oracle:
@@ -131,7 +132,8 @@ class Oracle:
 
     The rules: a node starts when all its hard predecessors are done well and, where it has
     soft ones, any of those. It is skipped when a hard predecessor is gone or all soft ones
-    are; a predecessor that did not choose the node is gone for it. A join starts when
+    are; a predecessor that did not choose the node is gone for it. Who captured its failure
+    is done well, save for joins, for which it is lost. A join starts when
     enough are done well; it is gone when enough cannot be any more, which is a failure
     where any predecessor failed, else a skip; what may still fail is waited for, so that
     the answer does not hang on the order. Once a race is won, what only led into won races,
@@ -150,7 +152,7 @@ class Oracle:
     def ended(self, i: int, status: Status, chosen: frozenset[int] | None = None) -> None:
         """Take note of what the driver told the ready set."""
         assert self.fates[i] in {RUNNING, UNMET}
-        self.fates[i] = OK if status is Status.OK else LOST
+        self.fates[i] = status.value
         self.chosen[i] = chosen
 
     def check(self, step: Step, statuses: list[Status]) -> None:
@@ -187,6 +189,8 @@ class Oracle:
         fate = self._fate(p, memo)
         if fate & {RUNNING, UNMET, WAITING}:
             return {WAITING}
+        if fate == {CAPTURED}:
+            fate = {LOST} if self.world.quorum[i] else {OK}
         chosen = self.chosen.get(p)
         if fate == {OK} and chosen is not None and i in self.world.targets[p]:
             return {OK} if i in chosen else {SKIPPED}
@@ -270,7 +274,7 @@ class Drive:
         if not self.world.targets[i]:
             picked = None
         self.running.remove(i)
-        self.oracle.ended(i, status, picked if status is Status.OK else None)
+        self.oracle.ended(i, status, None if status is Status.LOST else picked)
         step = self.ready.settle(i, status, picked)
         self._take(step)
         return step
@@ -306,7 +310,7 @@ def test_each_step_is_what_the_rules_say(world, data):
     while drive.running:
         i = data.draw(st.sampled_from(sorted(drive.running)), label="ends")
         # What a join does not wait for would fail the whole graph: that is the scheduler's.
-        ways = [Status.OK, Status.LOST] if i in lanes else [Status.OK]
+        ways = [Status.OK, Status.CAPTURED, *([Status.LOST] if i in lanes else [])]
         status = data.draw(st.sampled_from(ways), label="how")
         chosen = data.draw(st.frozensets(st.sampled_from(sorted(world.targets[i]) or [i])))
         drive.settle(i, status, chosen)
@@ -535,6 +539,24 @@ def test_who_fails_in_a_race_has_only_lost_it():
     ready = begun(world(3, {2: (0, 1)}, races={2: 1}))
     assert ready.settle(0, Status.LOST) == Step()
     assert ready.settle(1, Status.OK) == Step(ready=[2])
+
+
+def test_a_captured_failure_is_none_of_a_joins_successes():
+    # 0 and 1 are wanted by the join 3; what comes after 0 is 2.
+    ready = begun(world(4, {2: (0,), 3: (0, 1)}, joins={3: 1}))
+    assert ready.settle(0, Status.CAPTURED) == Step(ready=[2])
+    assert ready.settle(1, Status.OK) == Step(ready=[3])
+    assert ready.arrivals[3] == [1]
+    ready = begun(world(3, {2: (0, 1)}, joins={2: 2}))
+    assert ready.settle(0, Status.CAPTURED) == Step(unmet=[2])
+
+
+def test_a_join_that_was_unmet_before_its_race_was_lost_takes_its_predecessors_with_it():
+    # 0 and 1 race into 2; 2 and 3 race into 4.
+    ready = begun(world(5, {2: (0, 1), 4: (2, 3)}, races={2: 2, 4: 1}))
+    assert ready.settle(0, Status.LOST) == Step(unmet=[2])
+    assert ready.settle(2, Status.LOST) == Step()
+    assert ready.settle(3, Status.OK) == Step(ready=[4], losers=[(1, 4)])
 
 
 def test_only_what_runs_can_be_settled():

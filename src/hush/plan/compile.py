@@ -247,11 +247,7 @@ def _node_plan(draft: Draft, values: Values, i: int) -> NodePlan:
         ),
         declared=declared,
         body=body,
-        protected={
-            j: frozenset(draft.predecessors(j)) - {i}
-            for j in draft.successors[i]
-            if isinstance(draft.joins[j], First)
-        },
+        races=any(isinstance(draft.joins[j], First) for j in draft.successors[i]),
     )
 
 

@@ -58,8 +58,8 @@ class NodePlan:
     """Output names that must be there: declared ones and ones read without default."""
     declared: frozenset[str] | None
     body: Plan | None
-    protected: Mapping[int, frozenset[int]]
-    """For a predecessor of a ``First``: join index to its rivals' indices."""
+    races: bool
+    """Whether it is a predecessor of a ``First``: who loses a race writes nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -59,6 +59,8 @@ class Done:
     chosen: frozenset[str] | None = None
     failures: tuple[Failure, ...] = ()
     """Why it failed; empty where it did not."""
+    captured: tuple[Failure, ...] = ()
+    """Why it failed where the outputs tell of it instead."""
     culprit: object = None
     """Token of what failed first, the node itself or something inside it."""
 
@@ -271,7 +273,7 @@ class NodeRun:
             if _is_plain_error(output.source):
                 writes[output.key] = outputs["error"]
         chosen = frozenset[str]() if node.node.targets() else None
-        return Done(place.seen.token, outputs, writes, chosen), ending
+        return Done(place.seen.token, outputs, writes, chosen, captured=failures), ending
 
 
 def _is_plain_error(source: Ref) -> bool:

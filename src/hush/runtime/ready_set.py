@@ -26,6 +26,8 @@ class Status(Enum):
     WAITING = "waiting"
     RUNNING = "running"
     OK = "ok"
+    CAPTURED = "captured"
+    """It failed and gave that as its output: done well, only not for joins."""
     SKIPPED = "skipped"
     """A branch did not select it, or it hangs on one that was not selected."""
     LOST = "lost"
@@ -108,7 +110,7 @@ class ReadySet:
 
         Args:
             i: its index.
-            status: OK or LOST.
+            status: OK, CAPTURED or LOST.
             chosen: successors that it selected among those it chooses from; None where
                 it does not choose.
 
@@ -132,10 +134,14 @@ class ReadySet:
                 step.skipped.append(source)
             choices = self._shape.choices.get(source, frozenset())
             for target in self._shape.successors[source]:
-                taken = now is Status.OK and (
-                    target not in choices or picked is None or target in picked
+                # A join counts successes, and no failure is one, captured or not.
+                failed = now is Status.CAPTURED and self._shape.quorum[target] > 0
+                lost = failed or now is Status.LOST
+                taken = (
+                    now in {Status.OK, Status.CAPTURED}
+                    and not failed
+                    and (target not in choices or picked is None or target in picked)
                 )
-                lost = now is Status.LOST
                 ended = self._arrive(source, target, step, taken=taken, lost=lost)
                 if ended is not None:
                     # Claimed at once, so that no other way settles it twice.
@@ -222,10 +228,10 @@ class ReadySet:
                 elif self.status[i] is Status.WAITING:
                     self.status[i] = Status.LOST
                     waiting.append(i)
-                else:
+                elif self.status[i] is Status.OK:
                     continue
                 if self._shape.quorum[i] and i not in self._over:
-                    # A join that lost: nothing needs its own predecessors either.
+                    # A join that lost, now or before: nothing needs its own predecessors.
                     self._over.add(i)
                     over.append(i)
         return waiting

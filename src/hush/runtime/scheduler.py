@@ -147,8 +147,16 @@ class _GraphRun:
         node = self.plan.nodes[i]
         if node.reads or node.star_output:
             self.frame.outputs[i] = done.outputs
+        status = Status.OK
+        writes = done.writes
+        if done.captured:
+            status = Status.CAPTURED
+            self.lost[i] = done.captured
+            if node.races:
+                # Whoever lost a race writes nothing.
+                writes = {}
         forbidden = self.frame.guarded.get(i, frozenset())
-        for key, value in done.writes.items():
+        for key, value in writes.items():
             if key not in forbidden:
                 self.frame.write(key, value)
         if self.frame.index is None:
@@ -157,7 +165,7 @@ class _GraphRun:
         if done.chosen is not None:
             targets = self.plan.shape.choices.get(i, frozenset())
             chosen = [j for j in targets if self.plan.nodes[j].name in done.chosen]
-        return self._apply(self.ready.settle(i, Status.OK, chosen), winner_writes=done.writes)
+        return self._apply(self.ready.settle(i, status, chosen), winner_writes=writes)
 
     def _fail(self, i: int, done: Done) -> list[Turn]:
         if i in self.plan.shape.lanes:
@@ -216,11 +224,13 @@ class _GraphRun:
         predecessors = shape.hard[i]
         hopeful = {Status.OK, Status.RUNNING, Status.WAITING}
         left = sum(self.ready.status[p] in hopeful for p in predecessors)
+        # A captured failure further back was no reason: what came after it ran.
         failures = [
             failure
-            for p, joins in shape.lanes.items()
-            if i in joins
-            for failure in self.lost.get(p, ())
+            for p in sorted(self.lost)
+            if p in predecessors
+            or (i in shape.lanes.get(p, ()) and self.ready.status[p] is Status.LOST)
+            for failure in self.lost[p]
         ]
         failed = ", ".join(f.path.rpartition(".")[2] for f in failures)
         return JoinError(
