@@ -1,15 +1,17 @@
 """The code blocks of the reference document on parallel execution, run as they are written.
 
 The document's text is not ours to keep here; its code blocks are, as data, with its own
-comments. Its block on parallel LLM calls belongs to ``hush.providers``.
+comments.
 """
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from hush.core import END, PARENT, START, CodeNode, GraphNode, Hush, code_node
-from hush.testing import capture_spans
+from hush.testing import Answer, ScriptedLLMServer, capture_spans
 
 FAN_OUT = """
 with GraphNode(name="fan-out") as graph:
@@ -89,6 +91,34 @@ with GraphNode(name="partial-failure") as graph:
     START >> map_node >> summarize >> END
 """
 
+PARALLEL_LLM = """
+from hush.providers import PromptNode, LLMNode
+
+with GraphNode(name="parallel-llm") as graph:
+    prompt = PromptNode(
+        name="prompt",
+        inputs={
+            "prompt": {"system": "Answer briefly.", "user": "{query}"},
+            "query": PARENT["query"]
+        }
+    )
+    llm_a = LLMNode(
+        name="llm_a",
+        resource_key="gpt-4o",
+        inputs={"messages": prompt["messages"]},
+        outputs={"content": PARENT["answer_a"]}
+    )
+    llm_b = LLMNode(
+        name="llm_b",
+        resource_key="gpt-4o-mini",
+        inputs={"messages": prompt["messages"]},
+        outputs={"content": PARENT["answer_b"]}
+    )
+
+    START >> prompt >> [llm_a, llm_b]  # Song song
+    [llm_a, llm_b] >> END              # Chờ cả hai
+"""
+
 
 def built(source, **names):
     """Run a block with the names that its document has imported before."""
@@ -155,3 +185,55 @@ async def test_partial_failure():
         tree.item("safe_map", 1).record.status_description == "integer division or modulo by zero"
     )
     assert tree.root.record.attributes["hush.partial_failure"] is True
+
+
+RESOURCES = """
+llm:gpt-4o:
+  api_type: openai
+  api_key: ${{OPENAI_API_KEY}}
+  base_url: {url}
+  model: gpt-4o
+llm:gpt-4o-mini:
+  api_type: openai
+  api_key: ${{OPENAI_API_KEY}}
+  base_url: {url}
+  model: gpt-4o-mini
+llm:unused:
+  api_key: ${{NOWHERE}}
+  model: unused
+"""
+
+
+async def test_parallel_llm_calls(tmp_path, monkeypatch):
+    together = threading.Barrier(2, timeout=30)
+
+    def answers(text):
+        def reply(_body):
+            together.wait()
+            return Answer(text, prompt_tokens=10, completion_tokens=2)
+
+        return reply
+
+    with ScriptedLLMServer() as server:
+        path = tmp_path / "models.yaml"
+        path.write_text(RESOURCES.format(url=server.base_url))
+        monkeypatch.setenv("HUSH_CONFIG", str(path))
+        monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+        server.default("gpt-4o", answers("Hà Nội."))
+        server.default("gpt-4o-mini", answers("Hanoi."))
+        with capture_spans() as captured:
+            result = await built(PARALLEL_LLM).run({"query": "Capital of Vietnam?"})
+    assert (result["answer_a"], result["answer_b"]) == ("Hà Nội.", "Hanoi.")
+    assert {request.model for request in server.requests} == {"gpt-4o", "gpt-4o-mini"}
+    for request in server.requests:
+        assert request.body["messages"] == [
+            {"role": "system", "content": "Answer briefly."},
+            {"role": "user", "content": "Capital of Vietnam?"},
+        ]
+    assert (result.usage.calls, result.usage.total_tokens) == (2, 24)
+    tree = captured.tree
+    tree.assert_sound()
+    assert tree.max_overlap("chat *") == 2
+    for node, model in (("llm_a", "gpt-4o"), ("llm_b", "gpt-4o-mini")):
+        (call,) = tree.one(f"node {node}").children
+        assert call.name == f"chat {model}"

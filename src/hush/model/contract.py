@@ -150,7 +150,7 @@ class ChunkReceived:
     text: str
     """What was added."""
     part: str = "content"
-    """``content``, ``reasoning`` or ``tool_call`` (a piece of a call's arguments)."""
+    """``content``, ``reasoning``, ``refusal`` or ``tool_call`` (of a call's arguments)."""
     choice: int = 0
     """Index of the choice, where several were asked for."""
     attempt: int = 1

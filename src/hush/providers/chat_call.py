@@ -328,6 +328,7 @@ class ChatCall:
             said = -(-assembly.characters // CHARACTERS)
             wasted, cost, complete = sent + said, resource.cost_usd(sent, said, 0), False
             seen.annotate(semconv.TOKENS_ESTIMATED, True)  # noqa: FBT003  # an attribute's value
+        seen.annotate(semconv.GEN_AI_TIME_TO_FIRST_CHUNK, exchange.first_chunk_s)
         seen.annotate(semconv.TOKENS_WASTED, wasted)
         seen.annotate(semconv.TOKENS_COMPLETE, complete)
         seen.annotate(semconv.WASTED_USD, cost)

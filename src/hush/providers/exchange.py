@@ -101,7 +101,9 @@ class Exchange:
         try:
             return read_body(json.loads(content))
         except (AttributeError, TypeError, ValueError) as error:
-            raise self._unusable(f"{error}{_shown(content)}", transient=True) from None
+            said = f"{error}{self._shown(content)}"
+        # Out here, lest the original with all that was sent become the context.
+        raise self._unusable(said, transient=True)
 
     async def _stream(self) -> ChatAnswer:
         began = perf_counter()
@@ -147,12 +149,18 @@ class Exchange:
             self.first_chunk_s = perf_counter() - began
             if self._on_first is not None:
                 self._on_first()
+        said = fault = None
+        added: list[Piece] = []
         try:
             event = json.loads(data)
             fault = event.get("error")
-            added = [] if fault else self.assembly.add(event)
+            if not fault:
+                added = self.assembly.add(event)
         except (AttributeError, TypeError, ValueError) as error:
-            raise self._unusable(f"{error}{_shown(data)}", transient=True) from None
+            said = f"{error}{self._shown(data)}"
+        if said is not None:
+            # As in _read.
+            raise self._unusable(said, transient=True)
         if fault:
             raise self._broken(f"the server says: {said_in(fault)}")
         self._tell(added)
@@ -161,6 +169,14 @@ class Exchange:
         if self._on_piece is not None:
             for piece in pieces:
                 self._on_piece(piece)
+
+    def _shown(self, data: bytes) -> str:
+        """Return the beginning of what is no answer at all; a broken answer may hold what was said."""
+        if data.lstrip()[:1] in {b"{", b"[", b'"'}:
+            return ""
+        # Scrubbed before it is cut: a part of a secret would not be known for one.
+        text = scrubbed(data.decode("utf-8", "replace"), self._resource)
+        return f"; it begins with {text[:200]!r}"
 
     def _unusable(self, said: str, *, transient: bool) -> LLMResponseError:
         resource = self._resource
@@ -181,13 +197,6 @@ class Exchange:
             resource=resource.name,
             model=resource.model,
         )
-
-
-def _shown(data: bytes) -> str:
-    """Return the beginning of what is no answer at all; a broken answer may hold what was said."""
-    if data.lstrip()[:1] in {b"{", b"[", b'"'}:
-        return ""
-    return f"; it begins with {data[:200].decode('utf-8', 'replace')!r}"
 
 
 async def _exhaust(pieces: AsyncIterator[bytes], within_s: float) -> None:

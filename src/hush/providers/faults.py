@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.utils
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import openai
@@ -103,8 +104,9 @@ def _described(error: Exception, resource: LLMResource, path: str, *, streaming:
 def _status(
     error: openai.APIStatusError, resource: LLMResource, path: str, about: dict[str, Any]
 ) -> LLMStatusError:
-    status, code = error.status_code, error.code
-    body = error.body
+    status, body = error.status_code, error.body
+    # Whatever the server sent: a number, say, or what it had been sent itself.
+    code = None if error.code is None else scrubbed(str(error.code), resource)
     told = body.get("message") if isinstance(body, Mapping) else None
     said = scrubbed(str(told or error.message), resource)
     transient = (status in TRANSIENT_STATUS or status >= 500) and code not in FINAL_CODES  # noqa: PLR2004  # HTTP's server errors
@@ -124,7 +126,7 @@ def _status(
         f"{resource.key} answered {status}{f' {code}' if code else ''}: {said.rstrip('.')}. {remedy}",
         status=status,
         code=code,
-        request_id=error.request_id,
+        request_id=error.request_id and scrubbed(error.request_id, resource),
         retry_after_s=asked_s,
         transient=transient,
         **about,
@@ -203,9 +205,8 @@ def _harmless(error: Exception, resource: LLMResource) -> Exception | None:
     """Return the exception with its request's secrets removed; None where some are left."""
     seen: BaseException | None = error
     while seen is not None:
-        if any(
-            secret in f"{text_of(seen)}{seen!r}{seen.__dict__!r}" for secret in resource.secrets
-        ):
+        shown = _shown(seen)
+        if any(secret in shown for secret in resource.secrets):
             return None
         seen.__context__ = None
         headers = getattr(getattr(seen, "request", None), "headers", None)
@@ -214,3 +215,17 @@ def _harmless(error: Exception, resource: LLMResource) -> Exception | None:
                 del headers[name]
         seen = seen.__cause__
     return error
+
+
+def _shown(error: BaseException) -> str:
+    """Return all that an exception of the client shows, its response included."""
+    shown = f"{text_of(error)}{error!r}{error.__dict__!r}"
+    response = getattr(error, "response", None)
+    if response is not None:
+        told = (response, *response.history)
+        shown += "".join(f"{one.url}{list(one.headers.items())}" for one in told)
+        with suppress(RuntimeError):  # not read, then nobody can
+            shown += response.text
+        # What was sent first, where the server redirected, still has all headers.
+        shown += "".join(f"{list(one.request.headers.items())}" for one in response.history)
+    return shown

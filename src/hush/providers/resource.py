@@ -177,7 +177,7 @@ class LLMResource(BaseModel):
     api_version: Line | None = None
     """Version of Azure's interface, such as ``2024-10-21``; None for openai."""
     timeout_s: Positive = 60.0
-    """Most seconds for one call, its stream included."""
+    """Most seconds for one call; of a stream, for each of its silences."""
     connect_timeout_s: Positive = 5.0
     """Most seconds until the connection stands."""
     input_usd_per_million: NotNegative | None = None

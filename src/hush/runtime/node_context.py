@@ -151,7 +151,8 @@ class RuntimeContext:
         if self.place.run.events is not None:
             sinks.append(self.place.run.events)
         if on_chunk is not None:
-            sinks.append(CallbackSink(on_chunk, name="on_chunk"))
+            made = CallbackSink(on_chunk, name="on_chunk")
+            sinks.append(self.place.run.listeners.setdefault(id(on_chunk), made))
         if not sinks:
             return None
 

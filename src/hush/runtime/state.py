@@ -191,6 +191,8 @@ class Run:
     skipped_in_items: int = 0
     resources: Any = None
     """What the engine opened of the resources that nodes name; opaque here."""
+    listeners: dict[int, EventSink] = field(default_factory=dict)
+    """Callbacks of nodes, by identity: the faults of each are logged once in a run."""
 
     def note(self, failure: Failure) -> None:
         """Record a failure that does not fail the run."""
