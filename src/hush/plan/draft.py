@@ -113,7 +113,7 @@ class Draft:
                 self.output_reads[owner].add(read.key)
                 if not read.optional:
                     self.certain_reads[owner].add(read.key)
-        self.all_hard = not any(self.soft) and not any(self.joins)
+        self._settled: dict[int, set[int]] = {}
 
     # --- edges ---------------------------------------------------------------------------
 
@@ -177,6 +177,11 @@ class Draft:
         predecessors = [self.predecessors(i) for i in range(len(self.nodes))]
         self.order, self.before = sort(predecessors, self.successors)
         self.sorted = frozenset(self.order)
+        self._hard_before = [0] * len(self.nodes)
+        for i in self.order:
+            if self.joins[i] is None:
+                for p in self.hard[i]:
+                    self._hard_before[i] |= self._hard_before[p] | 1 << p
         left = set(range(len(self.nodes))) - self.sorted
         self.cycles = find_cycles(left, predecessors, self.successors)
 
@@ -218,7 +223,13 @@ class Draft:
                 for branch in common:
                     union = frozenset().union(*(a[branch] for a in alternatives))
                     merged[branch] = merged.get(branch, union) & union
-            self.allowed[i] = merged
+            # Where any choice will do, none must be made: behind a ladder of branches this
+            # would only pile up.
+            self.allowed[i] = {
+                branch: targets
+                for branch, targets in merged.items()
+                if len(targets) < len(self.choices[branch])
+            }
 
     def _through(self, source: int, target: int) -> dict[int, frozenset[int]]:
         conditions = self.allowed[source]
@@ -228,6 +239,8 @@ class Draft:
 
     def exclusive(self, a: int, b: int) -> bool:
         """Say whether no choice lets both nodes run."""
+        if not (self.can_run(a) and self.can_run(b)):
+            return True
         mine, other = self.allowed[a], self.allowed[b]
         return any(
             branch in other and not (targets & other[branch]) for branch, targets in mine.items()
@@ -289,7 +302,7 @@ class Draft:
         mask = sum(1 << p for p in providers) & self.before[reader]
         if not mask:
             return False
-        if self.all_hard:
+        if mask & self._hard_before[reader]:
             return True
         known: dict[int, bool] = {}
         relevant = [i for i in self.order if i == reader or self.runs_before(i, reader)]
@@ -318,19 +331,25 @@ class Draft:
         """Say whether ``a`` is over, or will never run, whenever ``b`` starts."""
         if not self.runs_before(a, b):
             return False
-        if self.all_hard:
+        if self._hard_before[b] >> a & 1:
             return True
-        known: dict[int, bool] = {}
+        if a not in self._settled:
+            self._settled[a] = self._settled_after(a)
+        return b in self._settled[a]
+
+    def _settled_after(self, a: int) -> set[int]:
+        """Return the nodes that start only when ``a`` is over, or will never run."""
+        found: set[int] = set()
 
         def after(p: int) -> bool:
-            return p == a or known.get(p, False) or self.exclusive(a, p)
+            return p == a or p in found or self.exclusive(a, p)
 
         for i in self.order:
-            if i == b or self.runs_before(i, b):
-                join = self.joins[i]
-                over = join is not None and join.cancel_rest and a in self.predecessors(i)
-                known[i] = over or self._certain(i, after)
-        return known[b]
+            join = self.joins[i]
+            over = join is not None and join.cancel_rest and a in self.predecessors(i)
+            if over or self._certain(i, after):
+                found.add(i)
+        return found
 
 
 def _valid(join: object) -> Join | None:

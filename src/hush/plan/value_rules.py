@@ -196,11 +196,11 @@ def _unordered_pair(draft: Draft, ordered: list[int]) -> tuple[int, int] | None:
     if all(draft.settled_before(a, b) for a, b in pairwise(ordered)):
         return None
     for a, b in combinations(ordered[:PAIR_LIMIT], 2):
+        if draft.exclusive(a, b) or draft.rivals(a, b):
+            continue
         # A way of edges is not enough: what was released by another may start before.
         early = draft.runs_before(a, b) and not draft.settled_before(a, b)
-        if (_clash(draft, a, b) or (early and not draft.exclusive(a, b))) and not draft.rivals(
-            a, b
-        ):
+        if early or _clash(draft, a, b):
             return a, b
     return None
 
