@@ -11,10 +11,12 @@ from hush.core import (
     START,
     Branch,
     CodeNode,
+    Each,
     First,
     GraphNode,
     Hush,
     JoinError,
+    MapNode,
     Quorum,
     RunError,
 )
@@ -179,3 +181,64 @@ async def test_a_branch_that_captured_its_failure_skips_its_targets():
     result = await Hush(graph).run({"x": "high"})
     assert result.skipped == ("g.a",)
     assert [(f.path, f.kind) for f in result.failures] == [("g.router", "captured")]
+
+
+# --- what is written under "*" -----------------------------------------------------------------
+
+
+def behind(key, **options):
+    """A reader of PARENT[key], to stand behind what may have written it."""
+    return CodeNode(
+        name="last",
+        code_fn=lambda x: {"got": x},
+        inputs={"x": PARENT[key].or_default(options["default"]) if options else PARENT[key]},
+        outputs={"got": PARENT},
+    )
+
+
+def failing(**options):
+    def fails():
+        raise Boom("no")
+
+    return CodeNode(name="bad", code_fn=fails, on_error="capture", outputs={"*": PARENT}, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"return_keys": ["x"]}], ids=["open", "declared"])
+async def test_what_is_read_behind_a_captured_failure_is_none(options):
+    with GraphNode(name="g") as graph:
+        bad = failing(**options)
+        START >> bad >> behind("x") >> END
+    result = await Hush(graph).run()
+    assert (result["got"], result["x"]) == (None, None)
+    assert result["error"]["message"] == "no"
+
+
+async def test_a_captured_failure_leaves_alone_what_has_a_value():
+    """Of an open writer nobody knows whether it is the one to write what is read."""
+    with GraphNode(name="g") as graph:
+        bad = failing()
+        START >> bad >> behind("x") >> END
+    assert (await Hush(graph).run({"x": "given"}))["got"] == "given"
+
+
+async def test_a_default_stands_for_what_a_captured_failure_left_out():
+    with GraphNode(name="g") as graph:
+        bad = failing()
+        START >> bad >> behind("x", default="mine") >> END
+    assert (await Hush(graph).run())["got"] == "mine"
+
+
+async def test_the_columns_of_a_map_that_captured_its_failure_are_none():
+    def fails(i):
+        raise Boom("no")
+
+    with GraphNode(name="g") as graph:
+        with MapNode(
+            name="m", inputs={"i": Each([1])}, on_error="capture", outputs={"*": PARENT}
+        ) as node:
+            body = CodeNode(name="body", code_fn=fails, inputs={"i": PARENT}, outputs={"v": PARENT})
+            START >> body >> END
+        START >> node >> behind("v") >> END
+    result = await Hush(graph).run()
+    assert (result["got"], result["v"], result["iteration_metrics"]) == (None, None, None)
+    assert result["error"]["path"] == "g.m[0].body"

@@ -113,6 +113,20 @@ class Node(Linkable):
         del body
         return None
 
+    def star_names(self, body: BodyOutputs) -> frozenset[str] | None:
+        """Return the names that ``{"*": PARENT}`` writes, None where a run will tell.
+
+        They may be fewer than the outputs that may be asked for.
+
+        Args:
+            body: what the node's body writes; empty where it has none.
+        """
+        return self.output_names(body)
+
+    def own_outputs(self) -> Mapping[str, str]:
+        """Return the outputs that its body must leave to the node, with what gives them."""
+        return {"error": "on_error='capture'"} if self.captures else {}
+
     def required_outputs(self) -> frozenset[str] | None:
         """Return those of the declared outputs that must be there, None where all must."""
         return None

@@ -241,6 +241,8 @@ def _node_plan(draft: Draft, values: Values, i: int) -> NodePlan:
             (output.key, compile_value(output.source, lookup)) for output in node.output_maps
         ),
         star_output=node.star_output,
+        starred=values.starred[i],
+        fills=(values.wanted_of(i) if node.captures and i in values.open_writers else frozenset()),
         reads=reads,
         expected=frozenset(
             certain if body is not None else certain | _required_outputs(node, declared)

@@ -52,6 +52,11 @@ class NodePlan:
     writes: tuple[tuple[str, Reader], ...]
     """PARENT's name and how the value is read once the outputs stand in the frame."""
     star_output: bool
+    starred: frozenset[str] | None
+    """Names that ``{"*": PARENT}`` writes; None where all that came back are written."""
+    fills: frozenset[str]
+    """Names that are None where the node captures a failure and they have no value: others
+    read them, and only this node may be the one to write them."""
     reads: frozenset[str]
     """Output names that anything reads; ``*`` among them where all are written on."""
     expected: frozenset[str]

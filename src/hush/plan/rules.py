@@ -48,7 +48,7 @@ RULES: tuple[Rule, ...] = (
     Rule("read-certain", value_rules.reads_certain),
     Rule("conflict", value_rules.conflicts),
     Rule("bad-source", value_rules.each_elsewhere),
-    Rule("bad-output", value_rules.captured_twice),
+    Rule("bad-output", value_rules.given_twice),
 )
 
 

@@ -20,9 +20,9 @@ PAIR_LIMIT = 200
 
 
 __all__ = (
-    "captured_twice",
     "conflicts",
     "each_elsewhere",
+    "given_twice",
     "inputs_given",
     "inputs_taken",
     "outputs_known",
@@ -226,15 +226,18 @@ def outputs_of_top(draft: Draft, values: Values) -> Found:
             )
 
 
-def captured_twice(draft: Draft, values: Values) -> Found:
-    """Bodies that write ``error`` where their node gives an output of that name itself."""
+def given_twice(draft: Draft, values: Values) -> Found:
+    """Bodies that write what their node gives itself, such as ``error`` where it captures."""
     for i, node in enumerate(draft.nodes):
         body = values.bodies.get(i)
-        if node.captures and body is not None and "error" in body.outputs.names:
+        if body is None:
+            continue
+        own = node.own_outputs()
+        for key in sorted(own.keys() & body.outputs.names):
             yield (
                 path_of(draft, i),
-                "its body writes 'error', which on_error='capture' gives too",
-                "Write it under another name, or leave on_error='capture' out",
+                f"its body writes {key!r}, which {own[key]} gives too",
+                "Write it under another name",
             )
 
 

@@ -23,6 +23,7 @@ class Values:
     Attributes:
         bodies: by node, its compiled body.
         outputs: by node, names of its outputs; None where known at run time only.
+        starred: by node, names that its ``{"*": PARENT}`` writes; None likewise.
         writers: by PARENT name, the nodes that write it.
         required, optional: names that the graph must or may be given from outside.
     """
@@ -52,20 +53,27 @@ class Values:
             node.output_names(bodies[i].outputs if i in bodies else BodyOutputs())
             for i, node in enumerate(draft.nodes)
         ]
+        self.starred = [self._starred(i) for i in range(len(draft.nodes))]
         self.writers: dict[str, set[int]] = defaultdict(set)
         self.open_writers: set[int] = set()
         for i, node in enumerate(draft.nodes):
             for output in node.output_maps:
                 self.writers[output.key].add(i)
-            if node.star_output:
-                names = self.outputs[i]
-                if names is None:
-                    self.open_writers.add(i)
-                for name in names or ():
-                    self.writers[name].add(i)
+            names = self.starred[i]
+            if names is None:
+                self.open_writers.add(i)
+            for name in names or ():
+                self.writers[name].add(i)
         self.required: set[str] = set()
         self.optional: set[str] = set()
         self._find_inputs()
+
+    def _starred(self, i: int) -> frozenset[str] | None:
+        node = self._draft.nodes[i]
+        if not node.star_output:
+            return frozenset()
+        names = node.star_names(self.bodies[i].outputs if i in self.bodies else BodyOutputs())
+        return names | {"error"} if node.captures and names is not None else names
 
     def position(self, i: int) -> int:
         """Return a node's place in topological order."""
@@ -82,6 +90,18 @@ class Values:
     def parent_reads(self) -> Iterator[Read]:
         """Yield what is read from PARENT."""
         return (read for read in self._draft.reads if isinstance(read.owner, Parent))
+
+    def wanted_of(self, i: int) -> frozenset[str]:
+        """Return what others read of PARENT that only an open writer may write.
+
+        Args:
+            i: index of a node that writes all its outputs, whatever they are.
+        """
+        return frozenset(
+            read.key
+            for read in self.parent_reads()
+            if not read.optional and self._draft.runs_before(i, read.reader)
+        )
 
     def body_readers(self, i: int, name: str) -> list[str]:
         """Return the names of the nodes in a body that read ``name``."""

@@ -227,9 +227,7 @@ class NodeRun:
 
     def _writes(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         node, frame = self.node, self.frame
-        writes: dict[str, Any] = {}
-        if node.star_output:
-            writes.update((key, outputs[key]) for key in outputs if isinstance(key, str))
+        writes = self._starred(outputs)
         if node.writes:
             # The mappings are read where any reference is: in the frame. Nobody else can
             # see this before the node has settled.
@@ -242,6 +240,17 @@ class NodeRun:
             finally:
                 del frame.outputs[node.index]
         return writes
+
+    def _starred(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what ``{"*": PARENT}`` writes."""
+        if not self.node.star_output:
+            return {}
+        known = self.node.starred
+        return {
+            key: outputs[key]
+            for key in outputs
+            if (isinstance(key, str) if known is None else key in known)
+        }
 
     # --- failure ---------------------------------------------------------------------------
 
@@ -258,14 +267,15 @@ class NodeRun:
         for failure in failures:
             self.run.note(replace(failure, kind="captured"))
         root = failures[0]
-        names = (node.declared or frozenset()) | (node.reads - {"*"})
+        names = (node.declared or frozenset()) | (node.starred or frozenset())
+        names |= node.reads - {"*"}
         outputs: dict[str, Any] = dict.fromkeys(sorted(names))
         outputs["error"] = {
             "type": root.error_type,
             "message": root.message,
             "path": root.path,
         }
-        writes: dict[str, Any] = dict(outputs) if node.star_output else {}
+        writes = self._starred(outputs)
         for key, _ in node.writes:
             # An operation on a None that stands for nothing would only hide the failure.
             writes[key] = None

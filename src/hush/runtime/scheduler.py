@@ -155,6 +155,9 @@ class _GraphRun:
             if node.races:
                 # Whoever lost a race writes nothing.
                 writes = {}
+            elif node.fills:
+                absent = node.fills - self.frame.values.keys()
+                writes = {**dict.fromkeys(sorted(absent)), **writes}
         forbidden = self.frame.guarded.get(i, frozenset())
         for key, value in writes.items():
             if key not in forbidden:

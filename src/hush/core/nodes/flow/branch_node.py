@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hush.core.nodes.flow.condition import Condition
-from hush.errors import ConditionError
+from hush.errors import ConditionError, text_of
 from hush.model.contract import Flaw, Parameters, Selection
 from hush.model.edge import PARENT
 from hush.model.node import Node
@@ -152,8 +152,8 @@ class BranchNode(Node):
             except Exception as error:
                 raise ConditionError(
                     ctx.path,
-                    f"condition {condition.text!r} raised {type(error).__name__}: {error}. "
-                    f"A condition must answer for every input; no later case was tried",
+                    f"condition {condition.text!r} raised {type(error).__name__}: "
+                    f"{text_of(error)}. A condition must answer for every input; no later case was tried",
                 ) from error
             if holds:
                 return _name(target)

@@ -240,6 +240,10 @@ class ItemsNode(Graph):
             return None
         return frozenset((ERRORS, METRICS))
 
+    def star_names(self, body: BodyOutputs) -> frozenset[str] | None:
+        """Return the columns and ``iteration_metrics``."""
+        return None if body.open else body.names | {METRICS}
+
     def flaws(self) -> Iterable[Flaw]:
         """Return what is wrong with the node, seen by itself."""
         yield from super().flaws()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hush import semconv
 from hush.core.nodes.flow.condition import Condition
-from hush.errors import ConditionError, LoopLimitError
+from hush.errors import ConditionError, LoopLimitError, text_of
 from hush.model.contract import Flaw
 from hush.model.edge import Parent
 from hush.model.graph import Graph
@@ -126,6 +126,10 @@ class WhileLoopNode(Graph):
             return None
         return body.names | frozenset(self.inputs) | {"iterations", "exhausted"}
 
+    def own_outputs(self) -> Mapping[str, str]:
+        """Return the outputs that tell how the loop ended, and what a node gives."""
+        return {**super().own_outputs(), "iterations": "the loop", "exhausted": "the loop"}
+
     async def execute(self, inputs: dict[str, Any], ctx: NodeContext) -> Mapping[str, Any]:
         """Repeat the body."""
         values = dict(inputs)
@@ -174,6 +178,6 @@ class WhileLoopNode(Graph):
         except Exception as error:
             raise ConditionError(
                 ctx.path,
-                f"condition {condition.text!r} raised {type(error).__name__}: {error}. "
+                f"condition {condition.text!r} raised {type(error).__name__}: {text_of(error)}. "
                 f"Give its values a start in inputs=, or write them in the body",
             ) from error
