@@ -1,37 +1,110 @@
-"""Describing: how an ending stands on a span: outcome, status, exception, blame."""
+"""Describing: how facts and endings stand on a span: attributes, status, exception, blame."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import Status, StatusCode
 
 from hush import semconv
-from hush.errors import type_name
-from hush.observe.redaction import clean, exception_facts
+from hush.observe.exceptions import class_of, exception_facts
+from hush.observe.redaction import FAILED, clean
 from hush.observe.settings import settings
 from hush.runtime.instrument import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.trace import Span
+
+    from hush.observe.redaction import Redactor
 
 __all__ = ("attributes_of", "describe", "ending_of", "error_type_of", "value_of")
 
 
-def value_of(value: Any) -> Any:
-    """Return a value as an attribute: text redacted and cut, numbers as they are."""
-    if isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [value_of(one) for one in value]
+SMALLEST: Final = -(2**63)
+BIGGEST: Final = 2**63 - 1
+"""A whole number beyond these is refused at export, and its span with it."""
+
+DEPTH: Final = 4
+"""How deep lists are read: one may contain itself."""
+
+NAMES: Final = frozenset(
+    (
+        semconv.GRAPH_NAME,
+        semconv.NODE_NAME,
+        semconv.NODE_KIND,
+        semconv.GEN_AI_OPERATION,
+        semconv.GEN_AI_PROVIDER,
+        semconv.GEN_AI_REQUEST_MODEL,
+        semconv.SERVER_ADDRESS,
+        semconv.LLM_RESOURCE,
+    )
+)
+"""Facts whose few values come again on many spans."""
+REMEMBERED: Final = 1_024
+"""Most names whose redacted form is kept."""
+NAME_LENGTH: Final = 128
+"""Longest of them, in characters."""
+
+
+class _Names:
+    """What the redactor made of names, for as long as it is the same redactor."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        # One pair, exchanged as a whole: a thread never sees one redactor's answers as
+        # those of another.
+        self._known: tuple[Redactor | None, dict[str, str]] = (None, {})
+
+    def cleaned(self, name: str) -> str:
+        """Return a name as it may leave."""
+        redactor = settings.redactor
+        by, known = self._known
+        if by is not redactor:
+            known = {}
+            self._known = (redactor, known)
+        text = known.get(name)
+        if text is None:
+            text = clean(name, redactor)
+            # Names of graphs that are made up on the go must not fill the memory; a
+            # redactor that failed may yet do better.
+            if len(known) < REMEMBERED and len(name) <= NAME_LENGTH and text != FAILED:
+                known[name] = text
+        return text
+
+
+_names = _Names()
+
+
+def value_of(value: Any, depth: int = DEPTH) -> Any:
+    """Return a value as an attribute: text redacted and cut, numbers as they are.
+
+    Args:
+        value: anything; whatever it is, this does not raise.
+        depth: how deep lists are read; what lies deeper becomes text.
+    """
+    try:
+        if isinstance(value, (bool, float)):
+            return value
+        if isinstance(value, int):
+            return value if SMALLEST <= value <= BIGGEST else clean(value, settings.redactor)
+        if depth and isinstance(value, (list, tuple)):
+            return [value_of(one, depth - 1) for one in value]
+    except Exception:  # noqa: BLE001  # a subclass may do as it likes
+        return f"<unreadable {type(value).__name__}>"
     return clean(value, settings.redactor)
 
 
 def attributes_of(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts as attributes, without what is private."""
-    return {name: value_of(value) for name, value in facts.items() if name not in semconv.CONTENT}
+    return {
+        # The class itself, as subclasses of str hash and compare as they like.
+        name: _names.cleaned(value) if name in NAMES and type(value) is str else value_of(value)
+        for name, value in facts.items()
+        if name not in semconv.CONTENT
+    }
 
 
 def error_type_of(ending: Ending) -> str | None:
@@ -50,7 +123,7 @@ def error_type_of(ending: Ending) -> str | None:
         return None
     if ending.error_type is not None:
         return clean(ending.error_type, settings.redactor)
-    return ending.outcome if ending.error is None else type_name(ending.error)
+    return ending.outcome if ending.error is None else class_of(ending.error)
 
 
 def ending_of(exc: BaseException | None) -> Ending:
@@ -67,32 +140,43 @@ def ending_of(exc: BaseException | None) -> Ending:
     return Ending(semconv.OUTCOME_CANCELLED, error=exc, reason=semconv.REASON_EXTERNAL)
 
 
-def describe(span: Span, ending: Ending, start_ns: int, end_ns: int) -> None:
+def describe(
+    span: Span, put: Callable[[str, Any], None], ending: Ending, start_ns: int, end_ns: int
+) -> None:
     """Put an ending on a span that is still open.
 
     Args:
         span: a recording span.
+        put: sets an attribute of it.
         ending: how it ends.
         start_ns: when it started, in nanoseconds since the epoch.
         end_ns: when it will have ended, likewise.
     """
-    span.set_attribute(semconv.OUTCOME, ending.outcome)
+    put(semconv.OUTCOME, ending.outcome)
     if ending.outcome == semconv.OUTCOME_CANCELLED:
-        _describe_cancelled(span, ending, start_ns, end_ns)
+        _describe_cancelled(span, put, ending, start_ns, end_ns)
     elif ending.outcome == semconv.OUTCOME_HANDLED:
-        span.set_attribute(semconv.ERROR_TYPE, semconv.ERROR_TYPE_HANDLED)
+        put(semconv.ERROR_TYPE, semconv.ERROR_TYPE_HANDLED)
         text = clean(ending.message or "", settings.redactor)
         span.set_status(Status(StatusCode.ERROR, text))
     elif ending.error is not None:
-        _describe_error(span, ending, ending.error, end_ns)
+        _describe_error(span, put, ending, ending.error, end_ns)
 
 
-def _describe_error(span: Span, ending: Ending, error: BaseException, end_ns: int) -> None:
-    facts = exception_facts(error, settings.redactor)
+def _describe_error(
+    span: Span,
+    put: Callable[[str, Any], None],
+    ending: Ending,
+    error: BaseException,
+    end_ns: int,
+) -> None:
+    here = ending.raised_here
+    path = None if here else ending.failed_path
+    facts = exception_facts(error, settings.redactor, path=path, with_trace=here)
     # The kind of error is what one searches for; the class stands in the text and the event.
-    span.set_attribute(semconv.ERROR_TYPE, error_type_of(ending) or facts.type)
-    said = f"{facts.type}: {facts.message}"
-    if ending.raised_here:
+    put(semconv.ERROR_TYPE, error_type_of(ending) or facts.type)
+    span.set_status(Status(StatusCode.ERROR, facts.status))
+    if here:
         span.add_event(
             semconv.EVENT_EXCEPTION,
             {
@@ -102,19 +186,18 @@ def _describe_error(span: Span, ending: Ending, error: BaseException, end_ns: in
             },
             timestamp=end_ns,
         )
-    elif not facts.message.startswith(f"{ending.failed_path}: "):
-        said = f"{ending.failed_path}: {said}"
-    span.set_status(Status(StatusCode.ERROR, said))
 
 
-def _describe_cancelled(span: Span, ending: Ending, start_ns: int, end_ns: int) -> None:
+def _describe_cancelled(
+    span: Span, put: Callable[[str, Any], None], ending: Ending, start_ns: int, end_ns: int
+) -> None:
     reason = ending.reason or semconv.REASON_EXTERNAL
-    span.set_attribute(semconv.CANCEL_REASON, reason)
-    span.set_attribute(semconv.WASTED_S, (end_ns - start_ns) / 1e9)
+    put(semconv.CANCEL_REASON, reason)
+    put(semconv.WASTED_S, (end_ns - start_ns) / 1e9)
     facts = {semconv.CANCEL_REASON: reason}
     if ending.cause_path is not None:
         facts[semconv.CANCEL_CAUSE] = ending.cause_path
-        span.set_attribute(semconv.CANCEL_CAUSE, ending.cause_path)
+        put(semconv.CANCEL_CAUSE, ending.cause_path)
     if ending.error is not None:
-        span.set_attribute(semconv.ERROR_TYPE, type_name(ending.error))
+        put(semconv.ERROR_TYPE, class_of(ending.error))
     span.add_event(semconv.EVENT_CANCELLED, facts, timestamp=end_ns)

@@ -70,6 +70,7 @@ class _Live:
         "_attached",
         "_clock",
         "_ending",
+        "_known",
         "_last_child_ns",
         "_opened",
         "_outer",
@@ -95,34 +96,49 @@ class _Live:
         self._outer = _open.get()
         self._start_ns = 0
         self._recording = False
+        # What stands on the span by us, kept for where others push it off.
+        self._known: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         scope, outer = self._scope, self._outer
         # A run inside a node of another run shares its clock: they share a trace.
         self._clock = RunClock() if outer is None else outer._clock  # noqa: SLF001  # same class
         self._start_ns = self._find_start()
-        attributes = attributes_of(scope.facts)
-        links = [
-            Link(token.context)
-            for token in scope.links[: semconv.LINK_LIMIT]
-            if isinstance(token, _Token)
-        ]
-        if len(scope.links) > semconv.LINK_LIMIT:
-            attributes[semconv.LINKS_DROPPED] = len(scope.links) - semconv.LINK_LIMIT
-        self._span = self._tracer.start_span(
+        # Below a span that was not sampled hardly any is, so facts wait until one is. All
+        # others have theirs from the start: samplers and processors look at them there.
+        early = outer is None or outer._recording  # noqa: SLF001  # same class
+        if early:
+            self._known = self._facts()
+        self._span = span = self._tracer.start_span(
             f"{scope.level} {scope.name}",
             kind=self._kind(),
-            attributes=attributes,
-            links=links,
+            attributes=self._known or None,
+            links=self._links() if early else None,
             start_time=self._start_ns,
             record_exception=False,
             set_status_on_exception=False,
         )
-        self._recording = self._span.is_recording()
-        self.token = _Token(self._span.get_span_context())
+        self._recording = span.is_recording()
+        self.token = _Token(span.get_span_context())
+        if self._recording and not early:
+            self._known = self._facts()
+            span.set_attributes(self._known)
+            for link in self._links():
+                span.add_link(link.context)
         self._attached = otel_context.attach(trace.set_span_in_context(self._span))
         self._opened = _open.set(self)
         return self
+
+    def _facts(self) -> dict[str, Any]:
+        scope = self._scope
+        facts = attributes_of(scope.facts)
+        if len(scope.links) > semconv.LINK_LIMIT:
+            facts[semconv.LINKS_DROPPED] = len(scope.links) - semconv.LINK_LIMIT
+        return facts
+
+    def _links(self) -> list[Link]:
+        tokens = self._scope.links[: semconv.LINK_LIMIT]
+        return [Link(token.context) for token in tokens if isinstance(token, _Token)]
 
     def _find_start(self) -> int:
         scope, outer = self._scope, self._outer
@@ -153,19 +169,44 @@ class _Live:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # First what must happen whatever the processors do.
-        otel_context.detach(self._attached)
-        _open.reset(self._opened)
         end_ns = max(self._clock.now(), self._start_ns, self._last_child_ns)
         self.token.end_ns = end_ns
         outer = self._outer
         if outer is not None:
             outer._last_child_ns = max(outer._last_child_ns, end_ns)  # noqa: SLF001  # same class
-        if self._recording:
-            ending = self._ending if self._ending is not None else ending_of(exc)
-            describe(self._span, ending, self._start_ns, end_ns)
-            self._link_cause(ending)
-        self._span.end(end_time=end_ns)
+        # Each whatever becomes of the one before: a span that is left open is never seen,
+        # and one that is left current takes in what does not belong to it.
+        try:
+            otel_context.detach(self._attached)
+            _open.reset(self._opened)
+        finally:
+            try:
+                if self._recording:
+                    self._describe(
+                        self._ending if self._ending is not None else ending_of(exc), end_ns
+                    )
+            finally:
+                self._span.end(end_time=end_ns)
+
+    def _describe(self, ending: Ending, end_ns: int) -> None:
+        describe(self._span, self._put, ending, self._start_ns, end_ns)
+        self._link_cause(ending)
+        # A span holds so many attributes and drops the oldest: ours, where user code set many.
+        if getattr(self._span, "dropped_attributes", 0):
+            self._restore()
+
+    def _restore(self) -> None:
+        """Put back what is ours, at the expense of what is not."""
+        span, known = self._span, self._known
+        present = getattr(span, "attributes", None) or {}
+        # First those that are there, which makes them the newest, so that none of them has
+        # to make room for another one; by what a span is found last, where even ours are
+        # too many.
+        outcome = known.pop(semconv.OUTCOME)
+        there = {name: value for name, value in known.items() if name in present}
+        span.set_attributes(there)
+        span.set_attributes({name: value for name, value in known.items() if name not in there})
+        span.set_attribute(semconv.OUTCOME, outcome)
 
     @property
     def trace_id(self) -> str | None:
@@ -177,9 +218,13 @@ class _Live:
             return
         # What is private has been made fit to leave, or does not leave.
         if isinstance(value, Content):
-            self._span.set_attribute(name, value.json)
+            self._put(name, value.json)
         elif name not in semconv.CONTENT:
-            self._span.set_attribute(name, value_of(value))
+            self._put(name, value_of(value))
+
+    def _put(self, name: str, value: Any) -> None:
+        self._known[name] = value
+        self._span.set_attribute(name, value)
 
     def event(self, name: str, facts: Mapping[str, Any]) -> None:
         if self._recording:
