@@ -15,6 +15,8 @@ import threading
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from hush.observe import configuration
+
 RUN = """
 from hush.core import *
 from hush.observe import configure
@@ -183,6 +185,92 @@ def test_unknown_values_are_named(variable, value):
     assert done.returncode == 1
     assert variable in done.stderr
     assert value in done.stderr
+
+
+EMPTY = [
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_BSP_EXPORT_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_SDK_DISABLED",
+    "OTEL_SERVICE_NAME",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+]
+PROCESSOR = """
+import os
+made = configure()
+(processor,) = made.provider._active_span_processor._span_processors
+batches = processor._batch_processor
+print(batches._max_queue_size, batches._max_export_batch_size, processor.span_exporter._endpoint)
+"""
+
+
+def test_empty_variables_count_as_not_set(collector):
+    program = PROCESSOR + "run()\nassert os.environ['OTEL_BSP_MAX_QUEUE_SIZE'] == ''"
+    done = python(program, **dict.fromkeys(EMPTY, ""), OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"65536 512 {collector.url}/v1/traces\n"
+    assert len(spans_of(collector)) == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "queue", "batch"),
+    [
+        ({"QUEUE_SIZE": "100"}, 100, 100),
+        ({"QUEUE_SIZE": "1000"}, 1000, 512),
+        ({"EXPORT_BATCH_SIZE": "1000000"}, 65_536, 65_536),
+        ({"QUEUE_SIZE": "200", "EXPORT_BATCH_SIZE": "50"}, 200, 50),
+    ],
+)
+def test_a_batch_fits_into_the_queue(variables, queue, batch):
+    done = python(PROCESSOR, **{f"OTEL_BSP_MAX_{name}": text for name, text in variables.items()})
+    assert done.stdout.split()[:2] == [str(queue), str(batch)], done.stderr
+
+
+@pytest.mark.parametrize("text", ["many", "0", "-5"])
+def test_what_is_no_number_is_named_and_the_default_counts(text):
+    done = python("import logging; logging.basicConfig()" + PROCESSOR, OTEL_BSP_MAX_QUEUE_SIZE=text)
+    assert done.stdout.split()[:2] == ["65536", "512"], done.stderr
+    assert "OTEL_BSP_MAX_QUEUE_SIZE is no number" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("http://h:4318", "http://h:4318/v1/traces"),
+        ("http://h:4318/", "http://h:4318/v1/traces"),
+        ("http://h:4318/v1/traces", "http://h:4318/v1/traces"),
+        ("http://h:4318/v1/traces/", "http://h:4318/v1/traces"),
+        ("https://h/otlp", "https://h/otlp/v1/traces"),
+        ("https://h/otlp?key=1", "https://h/otlp/v1/traces?key=1"),
+    ],
+)
+def test_where_an_endpoint_takes_spans(given, used):
+    assert configuration._traces_url(given) == used
+
+
+@pytest.mark.parametrize(
+    "given", ["h:4318", "localhost", "", "grpc://h:4317", "http://", "http://["]
+)
+def test_an_endpoint_that_is_no_address_of_http_is_refused(given):
+    with pytest.raises(ValueError, match=r"endpoint='.*use http:// or https://.*http://\w"):
+        configuration._traces_url(given)
+
+
+def test_a_variable_that_is_no_address_of_http_is_named():
+    done = python("configure()", OTEL_EXPORTER_OTLP_ENDPOINT="h:4318")
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT='h:4318'" in done.stderr
+    assert "http://h:4318" in done.stderr
 
 
 def test_grpc():

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from opentelemetry import trace
 
@@ -17,7 +19,7 @@ from hush.log import get_logger
 from hush.observe.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -27,8 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ("Telemetry", "configure")
 
-QUEUE = 65_536
+QUEUE: Final = 65_536
 """Spans that the batch processor holds; the SDK's default of 2,048 drops spans of maps."""
+BATCH: Final = 512
+"""Spans in one request, the standard's default."""
+TRACES_PATH: Final = "/v1/traces"
+"""Where OTLP/HTTP receivers take spans."""
 
 _lock = threading.Lock()
 
@@ -86,13 +92,13 @@ def configure(
     ``OTEL_SDK_DISABLED``, ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``,
     ``OTEL_TRACES_EXPORTER`` (``otlp``, ``console``, ``none`` or a list), ``OTEL_TRACES_SAMPLER``,
     ``OTEL_EXPORTER_OTLP_*`` (``http/protobuf`` unless a protocol is set), ``OTEL_BSP_*``
-    and ``OTEL_SPAN_*`` limits. Calling it again, or after the application has set a
+    and ``OTEL_SPAN_*`` limits. An empty one counts as not set. Calling it again, or after the application has set a
     provider of its own, changes only ``redactor`` and adds ``processors``.
 
     Args:
         service_name: name of the service; None reads the variable, else ``hush``.
-        endpoint: base URL of an OTLP/HTTP receiver such as ``http://localhost:4318``;
-            None reads the variable, else the standard's default.
+        endpoint: base URL of an OTLP/HTTP receiver such as ``http://localhost:4318``, with
+            or without ``/v1/traces``; None reads the variable, else the standard's default.
         processors: span processors to add.
         redactor: passes every text that leaves on a span; None keeps the current one,
             by default :func:`hush.observe.redaction.redact_secrets`.
@@ -101,11 +107,12 @@ def configure(
         A handle to flush and to shut down.
 
     Raises:
-        ValueError: a variable names an unknown exporter or protocol.
+        ValueError: a variable names an unknown exporter or protocol, or an endpoint is no
+            address of HTTP.
     """
     if redactor is not None:
         settings.redactor = redactor
-    with _lock:
+    with _lock, _without_empty_variables():
         provider = trace.get_tracer_provider()
         if not isinstance(provider, trace.ProxyTracerProvider):
             _add(provider, processors)
@@ -143,10 +150,58 @@ def _make_provider(service_name: str | None, endpoint: str | None) -> TracerProv
     elif str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "hush"}))
     provider = SdkProvider(resource=resource)
-    queue = None if "OTEL_BSP_MAX_QUEUE_SIZE" in os.environ else QUEUE
+    queue = _number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE)
+    batch = min(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH), queue)
+    delay_ms = _number("OTEL_BSP_SCHEDULE_DELAY", 5_000)
     for exporter in _exporters(endpoint):
-        provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=queue))
+        processor = BatchSpanProcessor(
+            exporter,
+            max_queue_size=queue,
+            schedule_delay_millis=delay_ms,
+            max_export_batch_size=batch,
+        )
+        provider.add_span_processor(processor)
     return provider
+
+
+@contextmanager
+def _without_empty_variables() -> Iterator[None]:
+    """Hide ``OTEL_*`` variables that are empty, which the standard takes for not set.
+
+    The SDK and its exporters do so with some and stumble over others; all of them read the
+    environment where they are made.
+    """
+    empty = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("OTEL_") and not value.strip()
+    }
+    for name in empty:
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        for name, value in empty.items():
+            os.environ.setdefault(name, value)
+
+
+def _number(variable: str, default: int) -> int:
+    """Return the number that a variable gives, at least 1; else say so and take the default."""
+    said = os.environ.get(variable)
+    if said is None:
+        return default
+    try:
+        number = int(said)
+    except ValueError:
+        number = 0
+    if number < 1:
+        get_logger("hush.telemetry").warning(
+            f"{variable} is no number of at least 1; the default is used",
+            value=said,
+            default=default,
+        )
+        return default
+    return number
 
 
 def _exporters(endpoint: str | None) -> list[SpanExporter]:
@@ -166,23 +221,51 @@ def _exporters(endpoint: str | None) -> list[SpanExporter]:
 
 
 def _otlp(endpoint: str | None) -> SpanExporter:
-    protocol = os.environ.get(
-        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-        os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
-    )
+    variable = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+    if variable not in os.environ:
+        variable = "OTEL_EXPORTER_OTLP_PROTOCOL"
+    protocol = os.environ.get(variable, "http/protobuf").strip()
     if endpoint is not None or protocol == "http/protobuf":
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  # needs requests and protobuf
             OTLPSpanExporter,
         )
 
-        if endpoint is None:
-            return OTLPSpanExporter()
-        return OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+        if endpoint is not None:
+            return OTLPSpanExporter(endpoint=_traces_url(endpoint))
+        for name in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+            if name in os.environ:
+                _check_url(name, os.environ[name])
+                break
+        return OTLPSpanExporter()
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415  # needs grpc
             OTLPSpanExporter as GrpcExporter,
         )
 
         return GrpcExporter()
-    msg = f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol!r}: use http/protobuf or grpc"
+    msg = f"{variable}={protocol!r}: use http/protobuf or grpc"
     raise ValueError(msg)
+
+
+def _traces_url(endpoint: str) -> str:
+    """Return where a receiver takes spans, given its base or that very address."""
+    _check_url("endpoint", endpoint)
+    url = urlsplit(endpoint)
+    base = url.path.rstrip("/").removesuffix(TRACES_PATH)
+    return url._replace(path=base + TRACES_PATH).geturl()
+
+
+def _check_url(name: str, said: str) -> None:
+    try:
+        url = urlsplit(said)
+    except ValueError:
+        url = urlsplit("")
+    if url.scheme not in {"http", "https"} or not url.netloc:
+        address = said.rpartition("://")[2]
+        if not address[:1].isalnum():
+            address = "localhost:4318"
+        msg = (
+            f"{name}={said!r} is no address of HTTP, so nothing would arrive; "
+            f"use http:// or https:// and a host, such as http://{address}"
+        )
+        raise ValueError(msg)
