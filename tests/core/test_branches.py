@@ -97,6 +97,22 @@ async def test_a_condition_that_raises_fails_the_node():
     assert isinstance(caught.value.__cause__, ConditionError)
 
 
+async def test_a_condition_that_raises_what_has_no_text():
+    class Unprintable(Exception):
+        def __str__(self):
+            raise ZeroDivisionError
+
+    def condition(score):
+        raise Unprintable
+
+    with GraphNode(name="g") as graph:
+        a = step("a")
+        START >> Branch("router").if_(condition, a) >> a >> END
+    with pytest.raises(RunError, match="raised Unprintable: <unprintable Unprintable>") as caught:
+        await Hush(graph).run({"score": 1})
+    assert isinstance(caught.value.__cause__, ConditionError)
+
+
 async def test_without_match_and_default_all_targets_are_skipped():
     with GraphNode(name="g") as graph:
         router = BranchNode(name="router", cases={"x": "a"}, inputs={"x": PARENT})

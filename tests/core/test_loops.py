@@ -187,3 +187,43 @@ def test_a_carried_value_needs_a_start():
         START >> loop >> END
     with pytest.raises(GraphError, match="first round"):
         Hush(graph)
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+async def test_a_condition_that_raises_what_has_no_text():
+    def condition(n):
+        raise Unprintable
+
+    with pytest.raises(RunError, match="raised Unprintable: <unprintable Unprintable>") as caught:
+        await Hush(counting(condition=condition)).run()
+    assert isinstance(caught.value.__cause__, ConditionError)
+
+
+@pytest.mark.parametrize(
+    "rule", ["error", lambda outputs: outputs["error"] is not None], ids=["name", "callable"]
+)
+async def test_a_handled_failure_without_a_text_is_one_all_the_same(rule):
+    def judge(item):
+        return {"total": item, "error": Unprintable() if item == 2 else None}
+
+    with GraphNode(name="g") as graph:
+        with ForLoopNode(
+            name="loop",
+            inputs={"item": Each([1, 2])},
+            outputs={"total": PARENT, "iteration_metrics": PARENT},
+            failed_when=rule,
+        ) as loop:
+            node = CodeNode(
+                name="judge", code_fn=judge, inputs={"item": PARENT}, outputs={"*": PARENT}
+            )
+            START >> node >> END
+        START >> loop >> END
+    with capture_spans() as captured:
+        result = await Hush(graph).run()
+    assert result["total"] == [1, 2]
+    assert result["iteration_metrics"]["handled_count"] == 1
+    assert [one.record.is_red for one in captured.tree.all("iteration loop*")] == [False, True]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from hush.model.ref import Ref, as_ref, parts
+from hush.model.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +63,7 @@ class Soft(Linkable):
 
     def __repr__(self) -> str:
         """Return the wrapped node with its tilde."""
-        return f"~{self.node!r}"
+        return f"~{shown(self.node)}"
 
 
 class NodeGroup(tuple[Any, ...], Linkable):  # noqa: SLOT001  # a tuple subclass with a slotted mixin cannot have slots
@@ -158,7 +159,7 @@ def require_key(owner: str, key: object) -> str:
         TypeError: it is not a string.
     """
     if not isinstance(key, str):
-        msg = f"{owner}[{key!r}]: expected the name of a value, a string"
+        msg = f"{owner}[{shown(key)}]: expected the name of a value, a string"
         raise TypeError(msg)
     return key
 
@@ -207,7 +208,7 @@ def link(sources: Any, targets: Any) -> Any:
     )
     if owner is None:
         msg = (
-            f"{sources!r} >> {targets!r}: neither side belongs to a graph. "
+            f"{shown(sources)} >> {shown(targets)}: neither side belongs to a graph. "
             f"Write it inside 'with GraphNode(...):'"
         )
         raise TypeError(msg)

@@ -8,15 +8,15 @@ that a graph can report all of them at once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hush.model.contract import BodyOutputs, Flaw, OutputMap, Parameters
 from hush.model.edge import Linkable, Parent, Soft, require_key, require_plain
 from hush.model.join import First, Join, Quorum
+from hush.model.policies import is_duration, one_of, policy_flaws
 from hush.model.ref import Ref, as_ref, parts
-from hush.model.retry import Retry
+from hush.model.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hush.model.contract import NodeContext
     from hush.model.each import Each
     from hush.model.graph import Graph
+    from hush.model.retry import Retry
 
 __all__ = ("Node", "is_duration", "policy_flaws")
 
@@ -69,7 +70,10 @@ class Node(Linkable):
         """
         from hush.model.graph import current_graph  # noqa: PLC0415  # a Graph is a Node
 
-        self.name = name if name is not None else self._default_name()
+        given: object = name if name is not None else self._default_name()
+        # A path is made of names, so a name is a string even where none was given.
+        self.name = given if isinstance(given, str) else shown(given)
+        self._named = isinstance(given, str)
         self.parent: Graph | None = current_graph()
         self.inputs: dict[str, Any] = {}
         self.star_inputs: list[Any] = []
@@ -238,7 +242,7 @@ class Node(Linkable):
                     else:
                         self.add_flaw(
                             "bad-input",
-                            f"inputs={{'*': {owner!r}}} names no source",
+                            f"inputs={{'*': {shown(owner)}}} names no source",
                             "Give PARENT or a node, or a list of such",
                         )
             elif isinstance(value, (Parent, Node)):
@@ -258,7 +262,7 @@ class Node(Linkable):
             else:
                 self.add_flaw(
                     "bad-output",
-                    f"outputs={{'*': {target!r}}} goes nowhere",
+                    f"outputs={{'*': {shown(target)}}} goes nowhere",
                     "Only PARENT takes all outputs",
                 )
             return
@@ -266,7 +270,7 @@ class Node(Linkable):
         if destination is None or parts(destination).ops:
             self.add_flaw(
                 "bad-output",
-                f"output {name!r} is sent to {target!r}",
+                f"output {name!r} is sent to {shown(target)}",
                 "Give PARENT, PARENT['name'], node['input'] or a list of such",
             )
             return
@@ -289,28 +293,28 @@ class Node(Linkable):
             else:
                 self.add_flaw(
                     f"bad-{what[:-1]}",
-                    f"{what}= has the key {name!r}",
+                    f"{what}= has the key {shown(name)}",
                     "Names are non-empty strings",
                 )
         return entries
 
     def _policy_flaws(self) -> Iterable[Flaw]:
         name = self.name
-        if not isinstance(name, str) or not name or any(c in name for c in FORBIDDEN_IN_NAMES):
+        if not self._named or not name or any(c in name for c in FORBIDDEN_IN_NAMES):
             yield Flaw(
                 "bad-name",
-                f"{name!r} is no name for a node",
+                f"{shown(name) if self._named else name} is no name for a node",
                 "Give name= a non-empty string without dots and brackets",
             )
         yield from policy_flaws(self.retry, self.timeout_s, self.deadline_s)
-        if self.on_error not in self._on_error_choices():
+        if not one_of(self.on_error, self._on_error_choices()):
             yield Flaw(
                 "bad-policy",
-                f"on_error={self.on_error!r}",
+                f"on_error={shown(self.on_error)}",
                 f"Give one of {', '.join(map(repr, self._on_error_choices()))}",
             )
         if self.join is not None and not isinstance(self.join, (Quorum, First)):
-            yield Flaw("bad-join", f"join={self.join!r}", "Give Quorum(k), First() or None")
+            yield Flaw("bad-join", f"join={shown(self.join)}", "Give Quorum(k), First() or None")
 
     def _on_error_choices(self) -> tuple[str, ...]:
         return ("raise", "capture")
@@ -318,40 +322,8 @@ class Node(Linkable):
     @property
     def captures(self) -> bool:
         """Whether a failure becomes the output ``error`` instead of failing the graph."""
-        return self.on_error == "capture"
+        return one_of(self.on_error, ("capture",))
 
     def __repr__(self) -> str:
         """Return kind and name."""
         return f"{type(self).__name__}({self.name!r})"
-
-
-def policy_flaws(retry: object, timeout_s: object, deadline_s: object) -> Iterable[Flaw]:
-    """Check a retry policy and time limits.
-
-    Args:
-        retry: what was given as ``retry=``.
-        timeout_s: likewise.
-        deadline_s: likewise.
-
-    Yields:
-        What is wrong with them.
-    """
-    for policy, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
-        if value is not None and not is_duration(value):
-            yield Flaw(
-                "bad-policy",
-                f"{policy}={value!r}",
-                "Give a positive number of seconds, or None",
-            )
-    if retry is not None and not isinstance(retry, Retry):
-        yield Flaw("bad-policy", f"retry={retry!r}", "Give Retry(attempts=...) or None")
-
-
-def is_duration(value: object) -> bool:
-    """Say whether ``value`` is a positive, finite number of seconds."""
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value > 0
-    )

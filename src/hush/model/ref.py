@@ -16,6 +16,8 @@ import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
+from hush.model.shown import shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -172,7 +174,7 @@ class Ref:
             destination = as_ref(one, self._key)
             if destination is None:
                 msg = (
-                    f"{self!r} >> {one!r}: a value is fed to a reference such as "
+                    f"{self!r} >> {shown(one)}: a value is fed to a reference such as "
                     f"PARENT['name'] or node['input']"
                 )
                 raise TypeError(msg)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ("Retry", "RetryOn")
+from hush.model.shown import shown
+
+__all__ = ("Retry", "RetryOn", "is_finite")
 
 RetryOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 
@@ -41,10 +44,10 @@ class Retry:
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense."""
         if not isinstance(self.attempts, int) or isinstance(self.attempts, bool):
-            msg = f"Retry(attempts={self.attempts!r}): expected an integer of at least 1"
+            msg = f"Retry(attempts={shown(self.attempts)}): expected an integer of at least 1"
             raise TypeError(msg)
         if self.attempts < 1:
-            msg = f"Retry(attempts={self.attempts}): expected at least 1, the first try included"
+            msg = f"Retry(attempts={shown(self.attempts)}): expected at least 1, the first try included"
             raise ValueError(msg)
         limits = {
             "initial_s": (0.0, math.inf),
@@ -55,17 +58,17 @@ class Retry:
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or isinstance(value, bool):
-                msg = f"Retry({name}={value!r}): expected a number"
+                msg = f"Retry({name}={shown(value)}): expected a number"
                 raise TypeError(msg)
-            if not low <= value <= high or not math.isfinite(value):
-                msg = f"Retry({name}={value!r}): expected a finite number from {low} to {high}"
+            if not low <= value <= high or not is_finite(value):
+                msg = f"Retry({name}={shown(value)}): expected a finite number from {low} to {high}"
                 raise ValueError(msg)
         classes = self.on if isinstance(self.on, tuple) else (self.on,)
         for one in classes:
             if isinstance(one, type) and issubclass(one, Exception):
                 continue
             if isinstance(one, type) or isinstance(self.on, tuple) or not callable(one):
-                msg = f"Retry(on={self.on!r}): expected exception classes or a predicate"
+                msg = f"Retry(on={shown(self.on)}): expected exception classes or a predicate"
                 raise TypeError(msg)
 
     def matches(self, error: Exception) -> bool:
@@ -96,3 +99,12 @@ class Retry:
         except OverflowError:
             pause = self.max_s if self.initial_s else 0.0
         return min(pause, self.max_s) * (1.0 - self.jitter * random)
+
+
+def is_finite(value: Any) -> bool:
+    """Say whether ``value`` is a number that a float can hold."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # An integer beyond every float.
+        return False

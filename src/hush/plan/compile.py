@@ -15,19 +15,30 @@ from hush.model.each import Each
 from hush.model.edge import Parent
 from hush.model.graph import Graph
 from hush.model.join import First
+from hush.model.policies import one_of
 from hush.model.ref import MISSING, Ref, parts
 from hush.model.replay import compile_value
+from hush.model.shown import shown
 from hush.plan.draft import Draft
 from hush.plan.plan import NodePlan, Plan, Shape, StarInput
 from hush.plan.rules import check
 from hush.plan.values import Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hush.model.node import Node
 
 __all__ = ("compile_graph",)
+
+TOP_POLICIES = {
+    "timeout_s": "Give run(deadline_s=...), or nest it in another graph",
+    "deadline_s": "Give run(deadline_s=...), or nest it in another graph",
+    "retry": "Nest it in another graph, or give its nodes retry=",
+    "on_error": "Nest it in another graph, or catch what run() raises",
+    "join": "Nest it in another graph",
+}
+"""Arguments that say nothing on the top graph, with what to do instead."""
 
 DEPTH_LIMIT = 150
 """Deepest nesting of graphs: compiling recurses once a level."""
@@ -52,6 +63,7 @@ def compile_graph(graph: object) -> Plan:
     problems: list[Problem] = [
         Problem(flaw.rule, graph.name, flaw.message, flaw.remedy) for flaw in graph.flaws()
     ]
+    problems.extend(_top_problems(graph))
     if graph.parent is not None:
         problems.append(
             Problem(
@@ -65,6 +77,20 @@ def compile_graph(graph: object) -> Plan:
     if problems:
         raise GraphError(graph.name, problems)
     return plan
+
+
+def _top_problems(graph: Graph) -> Iterator[Problem]:
+    """Find what a graph cannot be at the top, where the run stands for a node around it."""
+    if graph.each_inputs() or graph.carries():
+        message = f"a {graph.kind} node is a part of a graph and is not run by itself"
+        yield Problem("nested-top", graph.name, message, "Put it into a GraphNode")
+        return
+    for name, remedy in TOP_POLICIES.items():
+        value = getattr(graph, name)
+        if value is None or one_of(value, ("raise",)):
+            continue
+        message = f"{name}={shown(value)} on the top graph, which is run and is no node of any"
+        yield Problem("bad-policy", graph.name, message, remedy)
 
 
 def _compile(graph: Graph, path: str, problems: list[Problem], *, depth: int, top: bool) -> Plan:

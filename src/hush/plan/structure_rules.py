@@ -11,6 +11,7 @@ from hush.model.edge import Marker, Parent
 from hush.model.join import First, Quorum
 from hush.model.node import Node
 from hush.model.ref import Ref
+from hush.model.shown import shown
 from hush.plan.telling import hint, listing, path_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def duplicates(draft: Draft, _values: Values) -> Found:
 def stray_edges(draft: Draft, _values: Values) -> Found:
     """Edges to nodes of other graphs, to what is no node, and backwards."""
     for edge in draft.stray_edges:
-        said = f"edge {edge.source!r} >> {edge.target!r}"
+        said = f"edge {shown(edge.source)} >> {shown(edge.target)}"
         ours = [i for i in map(draft.find_node, (edge.source, edge.target)) if i is not None]
         where = path_of(draft, ours[0]) if ours else draft.path
         for side, backwards in ((edge.source, "END"), (edge.target, "START")):
@@ -76,7 +77,7 @@ def stray_edges(draft: Draft, _values: Values) -> Found:
             elif isinstance(side, (Ref, Parent)) or not isinstance(side, Node):
                 yield (
                     where,
-                    f"{said}: {side!r} is no node",
+                    f"{said}: {shown(side)} is no node",
                     "Edges connect nodes; values are fed by node['y'] >> PARENT['z']",
                 )
             elif id(side) not in draft.index:
@@ -91,11 +92,12 @@ def stray_edges(draft: Draft, _values: Values) -> Found:
 def targets(draft: Draft, _values: Values) -> Found:
     """Branches to unknown targets."""
     for i, target in draft.unknown_targets:
-        name = target if isinstance(target, str) else getattr(target, "name", repr(target))
+        named = isinstance(target, (str, Node))
+        name = target.name if isinstance(target, Node) else target
         yield (
             path_of(draft, i),
-            f"branch to unknown target {name!r}",
-            f"Name a node of {draft.graph.name!r}.{hint(str(name), draft.names)}",
+            f"branch to unknown target {shown(name)}",
+            f"Name a node of {draft.graph.name!r}.{hint(name, draft.names) if named else ''}",
         )
 
 
@@ -142,11 +144,11 @@ def joins(draft: Draft, _values: Values) -> Found:
         every = draft.predecessors(i)
         path = path_of(draft, i)
         if draft.soft[i] or i in draft.soft_start:
-            yield path, f"{join} on soft edges", "Use plain edges '>>' with join="
+            yield path, f"{shown(join)} on soft edges", "Use plain edges '>>' with join="
         if i in draft.from_start:
-            yield path, f"{join} on an edge from START", "Remove START >> before it"
+            yield path, f"{shown(join)} on an edge from START", "Remove START >> before it"
         if not isinstance(join.k, int) or isinstance(join.k, bool) or join.k < 1:
-            yield path, f"{join} can never be met", "Give k a positive integer"
+            yield path, f"{shown(join)} can never be met", "Give k a positive integer"
         elif join.k > len(every):
             yield (
                 path,

@@ -52,12 +52,16 @@ def inputs_given(draft: Draft, values: Values) -> Found:
         body = values.bodies.get(i)
         if node.star_inputs:
             continue
-        needed = draft.parameters(i).required
+        parameters = draft.parameters(i)
+        needed = parameters.required
         if body is not None:
             needed |= node.body_reads(body.outputs)
         for name in sorted(needed - set(node.inputs)):
             where = f"{node.name!r} needs the input {name!r}"
             remedy = f"Add inputs={{{name!r}: ...}}"
+            # What is not taken at all is a problem of its own, and says itself what was meant.
+            spare = node.inputs.keys() - needed - parameters.optional
+            guess = hint(name, filter(parameters.takes, spare))
             if body is not None:
                 readers = ", ".join(values.body_readers(i, name)) or "its condition"
                 where += f", which {readers} reads from PARENT"
@@ -65,8 +69,7 @@ def inputs_given(draft: Draft, values: Values) -> Found:
                     remedy = f"Give its first round a value: inputs={{{name!r}: ...}}"
                 else:
                     remedy += "; a nested graph sees only its inputs"
-                remedy += f".{hint(name, node.inputs)}"
-            yield path_of(draft, i), where, remedy
+            yield path_of(draft, i), where, f"{remedy}.{guess}" if guess else remedy
 
 
 def outputs_known(draft: Draft, values: Values) -> Found:

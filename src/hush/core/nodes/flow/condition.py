@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hush.model.contract import Flaw
 from hush.model.expression import Expression, ExpressionError, compile_expression
 from hush.model.ref import Ref
+from hush.model.shown import shown
 from hush.model.signature import CallShape, call_shape, is_async
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Condition:
         self._expression: Expression | None = None
         self._function: Callable[..., Any] | None = None
         self._shape: CallShape | None = None
-        self.text = source if isinstance(source, str) else repr(source)
+        self.text = source if isinstance(source, str) else shown(source)
         if isinstance(source, Ref):
             self.ref = source
         elif isinstance(source, str):
@@ -55,7 +56,7 @@ class Condition:
         else:
             self.flaw = Flaw(
                 "bad-condition",
-                f"condition {source!r} is {type(source).__name__}",
+                f"condition {self.text} is {type(source).__name__}",
                 "Give an expression as text, a reference, or a callable",
             )
 
@@ -63,10 +64,10 @@ class Condition:
         if is_async(function):
             self.flaw = Flaw(
                 "bad-condition",
-                f"condition {function!r} is async",
+                f"condition {shown(function)} is async",
                 "Compute the value in a node and compare it here",
             )
-        self.text = getattr(function, "__name__", repr(function))
+        self.text = str(getattr(function, "__name__", self.text))
         self._function = function
         self._shape = call_shape(function)
         self.names = self._shape.parameters.required

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,9 @@ from hush import semconv
 from hush.model.contract import BodyOutputs, FanOut, Flaw, ItemRecord
 from hush.model.each import Each
 from hush.model.graph import Graph
-from hush.model.node import policy_flaws
+from hush.model.policies import one_of, policy_flaws
+from hush.model.retry import is_finite
+from hush.model.shown import as_text, shown
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -257,8 +258,9 @@ class ItemsNode(Graph):
             )
         for name, one in each.items():
             source = one.source
-            if one.run_in not in {"loop", "thread"}:
-                yield Flaw("bad-source", f"Each(run_in={one.run_in!r})", "Give 'loop' or 'thread'")
+            if not one_of(one.run_in, ("loop", "thread")):
+                said = f"Each(run_in={shown(one.run_in)})"
+                yield Flaw("bad-source", said, "Give 'loop' or 'thread'")
             if isinstance(source, (Iterator,)) or hasattr(type(source), "__anext__"):
                 yield Flaw(
                     "bad-source",
@@ -270,12 +272,12 @@ class ItemsNode(Graph):
     def _item_flaws(self) -> Iterator[Flaw]:
         limit = self.max_concurrency
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-            yield Flaw("bad-policy", f"max_concurrency={limit!r}", "Give a positive integer")
+            yield Flaw("bad-policy", f"max_concurrency={shown(limit)}", "Give a positive integer")
         yield from policy_flaws(self.item_retry, self.item_timeout_s, self.item_deadline_s)
         if not _is_tolerance(self.max_failures):
             yield Flaw(
                 "bad-policy",
-                f"max_failures={self.max_failures!r}",
+                f"max_failures={shown(self.max_failures)}",
                 "Give a number of items, a share from 0.0 to 1.0, or None",
             )
         if self.failed_when is not None and not (
@@ -283,16 +285,18 @@ class ItemsNode(Graph):
         ):
             yield Flaw(
                 "bad-policy",
-                f"failed_when={self.failed_when!r}",
+                f"failed_when={shown(self.failed_when)}",
                 "Give an output's name, a callable, or None",
             )
         if self.key is not None and not callable(self.key):
-            yield Flaw("bad-policy", f"key={self.key!r}", "Give a callable, or None")
+            yield Flaw("bad-policy", f"key={shown(self.key)}", "Give a callable, or None")
         budget = self.span_budget
         if budget is not None and (
             not isinstance(budget, int) or isinstance(budget, bool) or budget < 1
         ):
-            yield Flaw("bad-policy", f"span_budget={budget!r}", "Give a positive integer or None")
+            yield Flaw(
+                "bad-policy", f"span_budget={shown(budget)}", "Give a positive integer or None"
+            )
 
     async def execute(self, inputs: dict[str, Any], ctx: NodeContext) -> Mapping[str, Any]:
         """Run the body for every item and gather what is read."""
@@ -330,9 +334,12 @@ class ItemsNode(Graph):
                 said = rule(outputs)
                 if said is None or said is False:
                     return None
-                return said if isinstance(said, str) else str(outputs.get("error", "handled"))
+                if isinstance(said, str):
+                    return said
+                error = outputs.get("error")
+                return "handled" if error is None or error is False else as_text(error)
             said = outputs.get(rule)
-            return None if said is None or said is False else str(said)
+            return None if said is None or said is False else as_text(said)
 
         return text
 
@@ -340,8 +347,8 @@ class ItemsNode(Graph):
 def _is_tolerance(value: object) -> bool:
     if value is None:
         return True
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
     if isinstance(value, int):
         return value >= 0
-    return 0.0 <= float(value) <= 1.0
+    return is_finite(value) and 0.0 <= float(value) <= 1.0

@@ -10,8 +10,10 @@ from hush.errors import ConditionError, LoopLimitError, text_of
 from hush.model.contract import Flaw
 from hush.model.edge import Parent
 from hush.model.graph import Graph
+from hush.model.policies import one_of
 from hush.model.ref import MISSING, parts, reads_in, references_in
 from hush.model.replay import evaluate
+from hush.model.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -93,11 +95,13 @@ class WhileLoopNode(Graph):
         if limit is not None and (
             not isinstance(limit, int) or isinstance(limit, bool) or limit < 1
         ):
-            yield Flaw("bad-policy", f"max_iterations={limit!r}", "Give a positive integer or None")
-        if self.on_max_iterations not in {"stop", "raise"}:
+            yield Flaw(
+                "bad-policy", f"max_iterations={shown(limit)}", "Give a positive integer or None"
+            )
+        if not one_of(self.on_max_iterations, ("stop", "raise")):
             yield Flaw(
                 "bad-policy",
-                f"on_max_iterations={self.on_max_iterations!r}",
+                f"on_max_iterations={shown(self.on_max_iterations)}",
                 "Give 'stop' or 'raise'",
             )
 

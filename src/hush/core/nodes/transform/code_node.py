@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from hush.errors import OutputError
 from hush.model.contract import Flaw, Parameters, RunIn
 from hush.model.node import Node
+from hush.model.policies import one_of
+from hush.model.shown import shown
 from hush.model.signature import (
     call_shape,
     declared_keys,
@@ -86,7 +88,9 @@ class CodeNode(Node):
         elif isinstance(return_keys, Iterable):
             keys = list(return_keys)
         if not keys or not all(isinstance(key, str) and key for key in keys):
-            yield Flaw("bad-output", f"return_keys={return_keys!r}", "Give a list of output names")
+            yield Flaw(
+                "bad-output", f"return_keys={shown(return_keys)}", "Give a list of output names"
+            )
             return
         self._single = keys[0] if len(keys) == 1 else None
         self._keys = frozenset(keys)
@@ -113,19 +117,21 @@ class CodeNode(Node):
                 "code_fn is a generator function",
                 "Return a mapping; to iterate, put a MapNode over the generator",
             )
-        if self.run_in is not None and self.run_in not in PLACES:
+        if self.run_in is not None and not one_of(self.run_in, PLACES):
             yield Flaw(
                 "bad-policy",
-                f"run_in={self.run_in!r}",
+                f"run_in={shown(self.run_in)}",
                 "Give 'loop', 'thread', 'process' or None",
             )
-        elif self.run_in in {"thread", "process"} and callable(function) and is_async(function):
+        elif self.run_in in ("thread", "process") and callable(function) and is_async(function):
             yield Flaw(
                 "bad-policy",
                 f"run_in={self.run_in!r} with an async function",
                 "Give a plain def, or leave run_in out",
             )
-        elif self.run_in == "process" and "<" in (name := getattr(function, "__qualname__", "")):
+        elif self.run_in == "process" and "<" in (
+            name := str(getattr(function, "__qualname__", ""))
+        ):
             yield Flaw(
                 "bad-policy",
                 f"run_in='process' with {name}, which a worker process cannot import",

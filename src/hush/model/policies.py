@@ -1,0 +1,51 @@
+"""Policies: what may be given as retries, time limits and choices, and what is wrong if not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hush.model.contract import Flaw
+from hush.model.retry import Retry, is_finite
+from hush.model.shown import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ("is_duration", "one_of", "policy_flaws")
+
+
+def policy_flaws(retry: object, timeout_s: object, deadline_s: object) -> Iterable[Flaw]:
+    """Check a retry policy and time limits.
+
+    Args:
+        retry: what was given as ``retry=``.
+        timeout_s: likewise.
+        deadline_s: likewise.
+
+    Yields:
+        What is wrong with them.
+    """
+    for policy, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
+        if value is not None and not is_duration(value):
+            yield Flaw(
+                "bad-policy",
+                f"{policy}={shown(value)}",
+                "Give a positive number of seconds, or None",
+            )
+    if retry is not None and not isinstance(retry, Retry):
+        yield Flaw("bad-policy", f"retry={shown(retry)}", "Give Retry(attempts=...) or None")
+
+
+def is_duration(value: object) -> bool:
+    """Say whether ``value`` is a positive, finite number of seconds."""
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and is_finite(value)
+        and value > 0
+    )
+
+
+def one_of(value: object, choices: tuple[str, ...]) -> bool:
+    """Say whether ``value`` is one of some strings; anything may be given by mistake."""
+    return isinstance(value, str) and value in choices
