@@ -41,7 +41,7 @@ def get_logger(name: str = "hush") -> structlog.stdlib.BoundLogger:
     return cast("structlog.stdlib.BoundLogger", logger)
 
 
-def log_fault(name: str, event: str, error: Exception) -> None:
+def log_fault(name: str, event: str, error: BaseException) -> None:
     """Log what an observer of a run did wrong. Never raises: the run must not notice.
 
     Args:

@@ -7,19 +7,19 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 import anyio
-import anyio.lowlevel
 
 from hush import semconv
+from hush.core.limits import process_limit, thread_limit
 from hush.core.result import RunResult
 from hush.core.stream import RunStream
-from hush.errors import InputError, NodeTimeoutError
+from hush.errors import InputError
 from hush.executors.in_process import InProcess
 from hush.model.node import is_duration
 from hush.observe.tracing import current_instrument
 from hush.plan.compile import compile_graph
+from hush.runtime.attempt import timed_out
 from hush.runtime.events import CallbackSink, RunEnded, RunStarted
 from hush.runtime.failing import (
-    BodyFailedError,
     cancelled,
     failed,
     failure_of,
@@ -56,10 +56,6 @@ class RunOptions(TypedDict, total=False):
     on_event: Callable[[Event], Any] | None
 
 
-MAX_THREADS = 256
-"""Least number of threads that plain functions may use at the same time."""
-
-
 class Hush:
     """A workflow, ready to run.
 
@@ -85,6 +81,8 @@ class Hush:
             max_threads: most worker threads for plain functions, over all runs of this
                 engine on one loop. None means 256, or the largest ``max_concurrency``
                 in the graph where that is more, so that no map is held back by it.
+                What runs in processes has at most as many of these, and at most one for
+                each CPU or what the widest map around such a node asks for.
 
         Raises:
             GraphError: the graph has problems; all of them are in it.
@@ -93,12 +91,8 @@ class Hush:
         """
         self.plan = compile_graph(graph)
         self._resources = _resolve(resources, self.plan.resources)
-        if max_threads is None:
-            max_threads = max(MAX_THREADS, self.plan.widest)
-        elif not isinstance(max_threads, int) or isinstance(max_threads, bool) or max_threads < 1:
-            msg = f"max_threads={max_threads!r}: expected a positive integer or None"
-            raise ValueError(msg)
-        self._placement = InProcess(max_threads)
+        threads = thread_limit(self.plan, max_threads)
+        self._placement = InProcess(threads, process_limit(self.plan, threads))
 
     async def run(
         self,
@@ -129,7 +123,7 @@ class Hush:
             RunError: a node failed, or the deadline passed; everything is over.
             BaseException: cancellation comes out as it came in, once everything is over.
         """
-        sink = None if on_event is None else CallbackSink(on_event)
+        sink = None if on_event is None else CallbackSink(on_event, self._placement.caller())
         ids = {"request_id": request_id, "user_id": user_id, "session_id": session_id}
         return await self.run_with_sink(self.check_inputs(inputs), ids, deadline_s, sink)
 
@@ -283,6 +277,7 @@ class Hush:
             state,
             current_instrument(),
             self._placement,
+            self._placement.caller(),
             sink,
             RuntimeContext,
             resources=self._resources,
@@ -308,10 +303,10 @@ class Hush:
                 try:
                     outputs = await self._with_resources(run, values, lineage, deadline_s, seen)
                     ending = OK
-                except (BodyFailedError, NodeTimeoutError) as error:
+                except Exception as error:  # noqa: BLE001  # raised again as a RunError, once it has been told
                     ending = failed(error, plan.name, recorded=False)
                     seen.annotate(semconv.FAILED_NODE, ending.failed_path)
-                    failures = failure_of(error, plan.name, index=None)
+                    failures = (*failure_of(error, plan.name, index=None), *run.late)
                 except anyio.get_cancelled_exc_class():
                     seen.end(cancelled(lineage.why()))
                     raise
@@ -327,9 +322,11 @@ class Hush:
             raise
         if sink is not None:
             await sink.emit(self._ended(run, ending.outcome, began))
+        if ending is not OK or run.caller.cancelled():
+            # A cancellation of the caller goes before a failure that came with it, and before
+            # the result of nodes that caught what asyncio delivers only once.
+            await run.caller.give_way()
         if ending is not OK:
-            # A cancellation of the caller goes before a failure that came with it.
-            await anyio.lowlevel.checkpoint_if_cancelled()
             failure = run_error(failures, state.run_id, state.trace_id)
             failure.usage = state.usage
             raise failure from failures[0].exception
@@ -379,11 +376,9 @@ class Hush:
             await run_graph(frame, run, seen)
             return self._outputs(frame)
         seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: deadline_s})
-        raise NodeTimeoutError(
-            plan.name,
-            f"the run's deadline_s={deadline_s:g} was exceeded. Raise it, or look at "
-            f"what it waited for in the trace",
-        )
+        said = f"the run's deadline_s={deadline_s:g} was exceeded. Raise it, or look at "
+        said += "what it waited for in the trace"
+        raise timed_out(run, plan.name, said, since=0)
 
     def _outputs(self, frame: Frame) -> dict[str, Any]:
         return self.plan.graph_outputs(frame.results())

@@ -36,6 +36,8 @@ class RunStream:
         self._result: RunResult | None = None
         self._error: RunError | None = None
         self._raised = False
+        self._over = False
+        self._left = False
 
     async def __aenter__(self) -> Self:
         """Start the run."""
@@ -62,6 +64,7 @@ class RunStream:
         """Cancel what still runs and wait until it is over."""
         assert self._group is not None  # noqa: S101  # entered
         assert self._sink is not None  # noqa: S101  # likewise
+        self._left = True
         self._group.cancel_scope.cancel()
         # The block's own error must come out bare, not wrapped in a group; only a
         # cancellation has to pass through the scope that takes it.
@@ -79,13 +82,22 @@ class RunStream:
         return self
 
     async def __anext__(self) -> Event:
-        """Return the next event; raise the run's error once all were returned."""
+        """Return the next event; raise the run's error once all were returned.
+
+        Raises:
+            RunError: the run failed.
+            RunNotFinishedError: the block was not entered, or left before the last event.
+        """
         if self._sink is None:
             msg = "the stream is not open: use 'async with engine.stream(inputs) as events:'"
             raise RunNotFinishedError(msg)
-        event = await self._sink.take()
+        if self._left and not self._over:
+            msg = "the block has been left, which cancelled the run; iterate inside of it"
+            raise RunNotFinishedError(msg)
+        event = None if self._over else await self._sink.take()
         if event is not None:
             return event
+        self._over = True
         if self._error is not None and not self._raised:
             self._raised = True
             raise self._error

@@ -13,18 +13,18 @@ import anyio
 
 from hush import semconv
 from hush.errors import NodeTimeoutError, UnexpectedCancellationError, type_name
-from hush.runtime.failing import BodyFailedError, cancelled, failed, failure_of, root_of
+from hush.runtime.failing import cancelled, failed, failure_of, root_of
 from hush.runtime.instrument import OK, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from hush.model.retry import Retry
-    from hush.runtime.instrument import Observation
+    from hush.runtime.instrument import Ending, Observation
     from hush.runtime.lineage import Lineage
     from hush.runtime.state import Run
 
-__all__ = ("Policy", "Tally", "persist")
+__all__ = ("Place", "Policy", "Tally", "interrupted", "persist", "timed_out")
 
 T = TypeVar("T")
 
@@ -57,6 +57,9 @@ class Tally:
     """The observation of the attempt that is under way; None where attempts have none."""
     recorded_error: BaseException | None = None
     """The exception that the span of a call inside has recorded."""
+    spoiled: Exception | None = None
+    """What the last attempt raised in the place of a cancellation that had been asked for.
+    The cancellation goes on; this is why the span is red."""
 
     def has_recorded(self, error: BaseException) -> bool:
         """Say whether a span inside has recorded ``error``, or what it was raised from."""
@@ -74,6 +77,36 @@ class Place:
     seen: Observation
     lineage: Lineage
     tally: Tally
+    index: int | None
+    """Index of the innermost item; None outside of all."""
+
+
+def interrupted(place: Place) -> Ending:
+    """Return the ending of a node, item or attempt out of which a cancellation came."""
+    spoiled, tally = place.tally.spoiled, place.tally
+    if spoiled is None:
+        return cancelled(place.lineage.why())
+    ending = failed(spoiled, place.path, recorded=tally.has_recorded(spoiled))
+    tally.recorded = True
+    return ending
+
+
+def timed_out(run: Run, path: str, message: str, *, since: int) -> NodeTimeoutError:
+    """Make the error of a time limit; its cause is what failed first because of the limit.
+
+    Args:
+        run: whose failures to look through.
+        path: whose limit it is.
+        message: what was exceeded, and the remedy.
+        since: how many failures had come late when the limit began.
+    """
+    error = NodeTimeoutError(path, message)
+    inside = (f"{path}.", f"{path}[")
+    for failure in run.late[since:]:
+        if failure.path == path or failure.path.startswith(inside):
+            error.__cause__ = failure.exception
+            break
+    return error
 
 
 async def persist(execute: Callable[[], Awaitable[T]], policy: Policy, place: Place) -> T:
@@ -93,18 +126,24 @@ async def persist(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pl
     """
     if policy.deadline_s is None:
         return await _tries(execute, policy, place)
+    since = len(place.run.late)
     with (
         anyio.CancelScope(deadline=anyio.current_time() + policy.deadline_s) as scope,
         place.lineage.limited(scope, place.path, place.seen.token),
     ):
         return await _tries(execute, policy, place)
-    place.tally.recorded = False
     place.seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: policy.deadline_s})
-    raise NodeTimeoutError(
-        place.path,
-        f"deadline_s={policy.deadline_s:g} was exceeded in attempt {place.tally.attempts}. "
-        f"Raise the deadline, or look at what it waited for in the trace",
-    )
+    said = f"deadline_s={policy.deadline_s:g} was exceeded in attempt {place.tally.attempts}. "
+    said += "Raise the deadline, or look at what it waited for in the trace"
+    raise _too_late(place, said, since)
+
+
+def _too_late(place: Place, message: str, since: int) -> NodeTimeoutError:
+    tally = place.tally
+    # Whatever was recorded by now, this was not; and the cancellation ends here.
+    tally.recorded = False
+    tally.recorded_error = tally.spoiled = None
+    return timed_out(place.run, place.path, message, since=since)
 
 
 async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Place) -> T:
@@ -113,7 +152,7 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
     while True:
         tally.attempts += 1
         tally.recorded = False
-        tally.recorded_error = None
+        tally.recorded_error = tally.spoiled = None
         if retry is None or retry.attempts == 1:
             return await _once(execute, policy, place, place.seen)
         scope = Scope(
@@ -139,7 +178,7 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
                 seen.annotate(semconv.BACKOFF_S, pause)
                 kind = type_name(root_of(error))
             except anyio.get_cancelled_exc_class():
-                seen.end(cancelled(place.lineage.why()))
+                seen.end(interrupted(place))
                 raise
             else:
                 seen.end(OK)
@@ -160,7 +199,7 @@ def _pause_s(error: Exception, retry: Retry, place: Place) -> float | None:
     root, tally = root_of(error), place.tally
     if tally.attempts >= retry.attempts or not isinstance(root, Exception):
         return None
-    if not retry.matches(root):
+    if not retry.matches(root) or place.run.caller.being_cancelled():
         return None
     return retry.pause_s(tally.attempts, place.run.random.random())
 
@@ -170,42 +209,66 @@ async def _once(
 ) -> T:
     if policy.timeout_s is None:
         return await _asked(execute, place)
+    since = len(place.run.late)
     with (
         anyio.CancelScope(deadline=anyio.current_time() + policy.timeout_s) as scope,
         place.lineage.limited(scope, place.path, seen.token),
     ):
         return await _asked(execute, place)
     seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: policy.timeout_s})
-    raise NodeTimeoutError(
-        place.path,
-        f"timeout_s={policy.timeout_s:g} was exceeded. "
-        f"Raise the timeout, or look at what it waited for in the trace",
-    )
+    said = f"timeout_s={policy.timeout_s:g} was exceeded. "
+    said += "Raise the timeout, or look at what it waited for in the trace"
+    raise _too_late(place, said, since)
 
 
 async def _asked(execute: Callable[[], Awaitable[T]], place: Place) -> T:
-    """Execute; tell a cancellation that was asked for from one that user code made up."""
+    """Execute; see to it that a cancellation that was asked for comes out, and no other does."""
+    caller = place.run.caller
     try:
         return await execute()
-    except anyio.get_cancelled_exc_class() as error:
-        if place.run.placement.cancellation_requested():
-            raise
-        raise UnexpectedCancellationError(
-            place.path,
-            "was cancelled although no scope of this run asked for it; probably it awaited "
-            "a task or future that something else cancelled. Catch that where it happens",
-        ) from error
-    except BodyFailedError:
+    except Exception as error:
+        if caller.being_cancelled():
+            await _give_way(error, place)
         raise
+    except anyio.get_cancelled_exc_class() as error:
+        if caller.cancellation_requested():
+            raise
+        raise _made_up(place) from error
     except BaseExceptionGroup as group:
         # Cancellation and errors at once: the cancellation must get through alone, else
         # the scope that asked for it cannot take it.
         swept, rest = group.split(anyio.get_cancelled_exc_class())
-        if swept is None or isinstance(group, Exception):
+        if swept is None or not (rest is None or isinstance(rest, Exception)):
             raise
-        if rest is not None and not isinstance(rest, Exception):
-            raise
+        if not caller.cancellation_requested():
+            raise _made_up(place) from group
         if rest is not None:
-            for failure in failure_of(rest, place.path, index=None):
-                place.run.note(failure)
+            _spoil(rest, place)
+        await caller.give_way()
         raise swept from None
+
+
+async def _give_way(error: Exception, place: Place) -> None:
+    """Let the cancellation that was asked for come out in the place of what came of it.
+
+    A clean-up that raises would otherwise keep the caller, or the time limit, from what
+    was asked for. What this run itself cancels, a failure's siblings, it also awaits and
+    tells; there the error stays.
+    """
+    if place.lineage.why().reason in (semconv.REASON_EXTERNAL, semconv.REASON_TIMEOUT):
+        _spoil(error, place)
+        await place.run.caller.give_way()
+
+
+def _spoil(error: Exception, place: Place) -> None:
+    place.tally.spoiled = error
+    attempts = max(place.tally.attempts, 1)
+    place.run.note_late(failure_of(error, place.path, index=place.index, attempts=attempts))
+
+
+def _made_up(place: Place) -> UnexpectedCancellationError:
+    return UnexpectedCancellationError(
+        place.path,
+        "was cancelled although no scope of this run asked for it; probably it awaited "
+        "a task or future that something else cancelled. Catch that where it happens",
+    )

@@ -19,6 +19,8 @@ from hush.model.contract import ChunkReceived
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hush.runtime.placement import Caller
+
 __all__ = (
     "BUFFER",
     "CallbackSink",
@@ -126,14 +128,18 @@ class EventSink(Protocol):
 class CallbackSink:
     """Calls the user's function for each event."""
 
-    def __init__(self, callback: Callable[..., Any], name: str = "on_event") -> None:
+    def __init__(
+        self, callback: Callable[..., Any], caller: Caller, name: str = "on_event"
+    ) -> None:
         """Keep the callback.
 
         Args:
             callback: sync or async; its first fault is logged, the run goes on.
+            caller: of the run; tells whether a cancellation is the callback's own fault.
             name: what the user knows it as.
         """
         self._callback = callback
+        self._caller = caller
         self._name = name
         self._logged = False
 
@@ -144,15 +150,30 @@ class CallbackSink:
             if inspect.isawaitable(answer):
                 await answer
         except Exception as error:  # noqa: BLE001  # an observer's fault is not the run's
-            if not self._logged:
-                self._logged = True
-                said = f"{self._name} raised; the run goes on, further faults are not logged"
-                log_fault("hush", said, error)
+            self._log(error)
+        except (anyio.get_cancelled_exc_class(), BaseExceptionGroup) as error:
+            if self._caller.cancellation_requested() or not _only_cancelled(error):
+                raise
+            # It awaited something that was cancelled; of this run nothing was.
+            self._log(error)
+
+    def _log(self, error: BaseException) -> None:
+        if not self._logged:
+            self._logged = True
+            said = f"{self._name} raised; the run goes on, further faults are not logged"
+            log_fault("hush", said, error)
 
     async def emit_cancelled(self, event: Event) -> None:
         """Call, protected from the cancellation for a moment."""
         with anyio.move_on_after(GRACE_S, shield=True):
             await self.emit(event)
+
+
+def _only_cancelled(error: BaseException) -> bool:
+    """Say whether ``error`` is made of cancellations and ordinary errors."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_only_cancelled(one) for one in error.exceptions)
+    return isinstance(error, (Exception, anyio.get_cancelled_exc_class()))
 
 
 class StreamSink:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hush import semconv
-from hush.errors import Failure, ToleranceError, text_of
+from hush.errors import Failure, ToleranceError, UnexpectedCancellationError, text_of
 from hush.runtime.attempt import Policy
 from hush.runtime.failing import BodyFailedError, culprit_of, failure_of
 from hush.runtime.isolation import isolated
@@ -55,9 +55,14 @@ async def run_fan_out(ctx: RuntimeContext, request: FanOut) -> None:
     fan_out = _FanOut(ctx, request)
     try:
         await fan_out.drive()
-    finally:
+    except BaseException as error:
         fan_out.annotate()
-        await fan_out.source.close()
+        # What fails at closing must not stand in the place of why it is closed.
+        await fan_out.close_late(told=isinstance(error, Exception))
+        raise
+    fan_out.annotate()
+    for fault in await fan_out.source.close():
+        raise fault
 
 
 class _FanOut:
@@ -66,7 +71,13 @@ class _FanOut:
         self.request = request
         self.run = ctx.place.run
         self.seen = ctx.place.seen
-        self.source = Source(ctx.path, request.each, request.each_in_thread, self.run.placement)
+        self.source = Source(
+            ctx.path,
+            request.each,
+            request.each_in_thread,
+            self.run.placement,
+            on_abandon=ctx.abandoned if ctx.limited else None,
+        )
         self.lineage = Lineage(ctx.place.lineage)
         self.context = copy_context()
         self.policy = Policy(request.retry, request.timeout_s, request.deadline_s)
@@ -88,7 +99,11 @@ class _FanOut:
             async with anyio.create_task_group() as self.group:
                 self._hire()
         if self.fault is not None:
-            raise self.fault
+            if not self.failures:
+                raise self.fault
+            # An item came first; the source failed while it was being cancelled.
+            index = self.ctx.frame.index
+            self.failures.extend(failure_of(self.fault, self.ctx.path, index=index))
         if self.failures:
             raise BodyFailedError(self.failures, self.culprit)
         self._tolerate(at_end=True)
@@ -116,8 +131,16 @@ class _FanOut:
             try:
                 pulled = await self.source.pull()
             except Exception as error:  # noqa: BLE001  # raised again by drive, once every item is over
-                self.fault = error
-                self._stop(semconv.REASON_FAIL_FAST, self.ctx.path, self.seen.token)
+                self._fail(error)
+                return
+            except anyio.get_cancelled_exc_class() as error:
+                if self.run.caller.cancellation_requested():
+                    raise
+                said = "its source was cancelled although no scope of this run asked for it. "
+                said += "Catch in the source what it awaits and something else cancels"
+                fault = UnexpectedCancellationError(self.ctx.path, said)
+                fault.__cause__ = error
+                self._fail(fault)
                 return
             if pulled is None:
                 return
@@ -126,6 +149,13 @@ class _FanOut:
             outcome = await self._one(*pulled, previous, depth)
             previous = outcome.token
             self._count(outcome)
+
+    def _fail(self, fault: Exception) -> None:
+        """Take note that the source failed, and stop the items that are running."""
+        self.source.over = True
+        if self.fault is None:
+            self.fault = fault
+        self._stop(semconv.REASON_FAIL_FAST, self.ctx.path, self.seen.token)
 
     async def _one(
         self,
@@ -252,10 +282,23 @@ class _FanOut:
     def _stop(self, reason: str, path: str, token: object) -> None:
         self.lineage.accuse(
             Blame(reason, path, token),
-            being_cancelled=self.run.placement.being_cancelled(),
+            being_cancelled=self.run.caller.being_cancelled(),
         )
         if self.group is not None:
             self.group.cancel_scope.cancel()
+
+    async def close_late(self, *, told: bool) -> None:
+        """Close the source of a map that is over before its end, and note what failed besides.
+
+        Args:
+            told: whether what failed before is on its way up already.
+        """
+        faults: list[Exception] = [] if told or self.fault is None else [self.fault]
+        faults += await self.source.close()
+        if not told:
+            self.run.note_late(self.failures)
+        for fault in faults:
+            self.run.note_late(failure_of(fault, self.ctx.path, index=self.ctx.frame.index))
 
     def annotate(self) -> None:
         """Put the counts on the map's span."""

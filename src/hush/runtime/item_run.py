@@ -14,9 +14,9 @@ import anyio
 from hush import semconv
 from hush.errors import text_of, type_name
 from hush.model.contract import ItemRecord
-from hush.runtime.attempt import Place, Policy, Tally, persist
+from hush.runtime.attempt import Place, Policy, Tally, interrupted, persist
 from hush.runtime.events import ItemEnded, ItemStarted
-from hush.runtime.failing import cancelled, failed, root_of
+from hush.runtime.failing import failed, root_of
 from hush.runtime.instrument import OK, Ending, Scope
 from hush.runtime.lineage import Lineage
 from hush.runtime.scheduler import run_graph
@@ -83,11 +83,11 @@ class ItemRun:
         began = perf_counter()
         outputs: Mapping[str, Any] | None = None
         error: Exception | None = None
-        ended = semconv.OUTCOME_CANCELLED
+        ending = OK
         run_s = 0.0
         try:
             with run.instrument.observe(self._scope()) as seen:
-                place = Place(run, self.name, path, seen, lineage, tally)
+                place = Place(run, self.name, path, seen, lineage, tally, self.index)
                 try:
                     if events is not None:
                         await events.emit(
@@ -99,23 +99,20 @@ class ItemRun:
                     error = raised
                     ending = failed(raised, path, recorded=tally.has_recorded(raised))
                 except anyio.get_cancelled_exc_class():
-                    seen.end(cancelled(lineage.why()))
+                    ending = interrupted(place)
+                    seen.end(ending)
                     raise
                 finally:
                     run_s = perf_counter() - began - tally.backoff_s
                     self._annotate(place, run_s)
                 seen.end(ending)
-                ended = ending.outcome
         except anyio.get_cancelled_exc_class():
             if events is not None:
-                await events.emit_cancelled(self._ended(path, ended, run_s, None))
+                await events.emit_cancelled(self._ended(path, ending, run_s))
             raise
         record = self._record(ending, outputs if error is None else None, tally, run_s)
         if events is not None:
-            said = None
-            if record.message is not None:
-                said = f"{record.error_type}: {record.message}"
-            await events.emit(self._ended(path, ended, run_s, said))
+            await events.emit(self._ended(path, ending, run_s))
         return ItemOutcome(record, seen.token, error)
 
     async def _once(self, path: str, place: Place) -> dict[str, Any]:
@@ -164,12 +161,7 @@ class ItemRun:
     def _record(
         self, ending: Ending, outputs: Mapping[str, Any] | None, tally: Tally, run_s: float
     ) -> ItemRecord:
-        error_type, message = None, ending.message
-        if ending.outcome == semconv.OUTCOME_HANDLED:
-            error_type = semconv.ERROR_TYPE_HANDLED
-        elif ending.error is not None:
-            root = root_of(ending.error)
-            error_type, message = type_name(root), text_of(root)
+        error_type, message = _told(ending)
         return ItemRecord(
             index=self.index,
             key=self.key,
@@ -182,5 +174,25 @@ class ItemRun:
             wait_s=self.wait_slot_s + self.wait_source_s,
         )
 
-    def _ended(self, path: str, outcome: str, run_s: float, error: str | None) -> ItemEnded:
-        return ItemEnded(path, self.owner, self.index, self.key, self.total, outcome, run_s, error)
+    def _ended(self, path: str, ending: Ending, run_s: float) -> ItemEnded:
+        error_type, message = _told(ending)
+        return ItemEnded(
+            path,
+            self.owner,
+            self.index,
+            self.key,
+            self.total,
+            ending.outcome,
+            run_s,
+            None if message is None else f"{error_type}: {message}",
+        )
+
+
+def _told(ending: Ending) -> tuple[str | None, str | None]:
+    """Return type and text of a failure, handled ones included; None twice where there is none."""
+    if ending.outcome == semconv.OUTCOME_HANDLED:
+        return semconv.ERROR_TYPE_HANDLED, ending.message
+    if ending.error is None:
+        return None, ending.message
+    root = root_of(ending.error)
+    return type_name(root), text_of(root)

@@ -90,21 +90,24 @@ class RuntimeContext:
         """Call a plain function where it belongs."""
         placement = self.place.run.placement
         if run_in == "process":
-            return await placement.in_process(function, args, kwargs)
+            value, waited_s = await placement.in_process(function, args, kwargs)
+            self.place.tally.waited_s += waited_s
+            return value
         if run_in == "loop":
             result = function(*args, **kwargs)
         else:
             leave = abandon or self.limited
             result, waited_s = await placement.in_thread(
                 functools.partial(function, *args, **kwargs),
-                on_abandon=self._abandoned if leave else None,
+                on_abandon=self.abandoned if leave else None,
             )
             self.place.tally.waited_s += waited_s
         if inspect.isawaitable(result):
             return await result
         return result
 
-    def _abandoned(self) -> None:
+    def abandoned(self) -> None:
+        """Say that a thread of the node was left behind."""
         for seen in (self.place.seen, self.place.tally.seen):
             if seen is not None:
                 seen.annotate(semconv.ABANDONED, True)  # noqa: FBT003  # an attribute's value
@@ -151,7 +154,7 @@ class RuntimeContext:
         if self.place.run.events is not None:
             sinks.append(self.place.run.events)
         if on_chunk is not None:
-            made = CallbackSink(on_chunk, name="on_chunk")
+            made = CallbackSink(on_chunk, self.place.run.caller, name="on_chunk")
             sinks.append(self.place.run.listeners.setdefault(id(on_chunk), made))
         if not sinks:
             return None

@@ -19,9 +19,9 @@ from hush import semconv
 from hush.errors import Failure, MissingValueError, OutputError, text_of, type_name
 from hush.model.contract import Selection
 from hush.model.ref import MISSING, Ref, parts
-from hush.runtime.attempt import Place, Policy, Tally, persist
+from hush.runtime.attempt import Place, Policy, Tally, interrupted, persist
 from hush.runtime.events import NodeEnded, NodeStarted
-from hush.runtime.failing import cancelled, culprit_of, failed, failure_of
+from hush.runtime.failing import culprit_of, failed, failure_of
 from hush.runtime.instrument import OK, Ending, Scope
 
 if TYPE_CHECKING:
@@ -104,34 +104,35 @@ class NodeRun:
         scope = Scope(level, node.name, facts, release.by, release.by is None, release.after)
         events = run.events
         began = perf_counter()
-        ended = semconv.OUTCOME_CANCELLED
+        ending = OK
         try:
             with run.instrument.observe(scope) as seen:
-                place = Place(run, node.name, path, seen, self.lineage, Tally())
+                place = Place(run, node.name, path, seen, self.lineage, Tally(), self.frame.index)
                 try:
                     if events is not None:
                         await events.emit(NodeStarted(path, node.name, node.kind))
                     done = await self._under_policies(place)
-                    ending = OK
                 except Exception as error:  # noqa: BLE001  # a node's failure is a result here, raised again by its graph
                     done, ending = self._failed(error, place)
                 except anyio.get_cancelled_exc_class():
-                    seen.end(cancelled(self.lineage.why()))
+                    ending = interrupted(place)
+                    seen.end(ending)
                     raise
                 finally:
                     self._annotate(place, perf_counter() - began)
                 seen.end(ending)
-                ended = ending.outcome
         except anyio.get_cancelled_exc_class():
             if events is not None:
-                seconds = perf_counter() - began
-                await events.emit_cancelled(NodeEnded(path, node.name, node.kind, ended, seconds))
+                await events.emit_cancelled(self._ended(ending, began))
             raise
         if events is not None:
-            said = _said(ending)
-            seconds = perf_counter() - began
-            await events.emit(NodeEnded(path, node.name, node.kind, ended, seconds, said))
+            await events.emit(self._ended(ending, began))
         return done
+
+    def _ended(self, ending: Ending, began: float) -> NodeEnded:
+        node, seconds = self.node, perf_counter() - began
+        said = _said(ending)
+        return NodeEnded(self.path, node.name, node.kind, ending.outcome, seconds, said)
 
     def _annotate(self, place: Place, total_s: float) -> None:
         seen, tally = place.seen, place.tally

@@ -1,4 +1,4 @@
-"""Placement: where a plain callable runs, as the runtime needs it.
+"""Placement: where a plain callable runs and who asked for the run, as the runtime needs it.
 
 The runtime asks; :mod:`hush.executors` answers. Only there is anything known of threads
 and processes, or of which event loop is running.
@@ -11,7 +11,27 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ("Placement",)
+__all__ = ("Caller", "Placement")
+
+
+class Caller(Protocol):
+    """Whoever asked for a run and may want it cancelled."""
+
+    def cancelled(self) -> bool:
+        """Say whether the caller's task was cancelled directly, past all scopes.
+
+        Cheap, and asked after each node: it is delivered once, and code of a node that
+        caught it has not ended the run.
+        """
+
+    def being_cancelled(self) -> bool:
+        """Say whether a scope or task around the current one is asked to be cancelled."""
+
+    def cancellation_requested(self) -> bool:
+        """Say whether a cancellation that just arrived was asked for by a scope or task."""
+
+    async def give_way(self) -> None:
+        """Let a cancellation that was asked for come out; return where there is none."""
 
 
 class Placement(Protocol):
@@ -33,11 +53,17 @@ class Placement(Protocol):
 
     async def in_process(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        """Call in a worker process, which is killed on cancellation."""
+    ) -> tuple[Any, float]:
+        """Call in a worker process, which is killed on cancellation.
 
-    def being_cancelled(self) -> bool:
-        """Say whether a scope or task around the caller has been asked to be cancelled."""
+        Args:
+            function: importable by the worker.
+            args: picklable.
+            kwargs: picklable.
 
-    def cancellation_requested(self) -> bool:
-        """Say whether a cancellation that just arrived was asked for by a scope or task."""
+        Returns:
+            What it returned, and the seconds for which no process was free.
+        """
+
+    def caller(self) -> Caller:
+        """Return the current task as the caller of a run that begins now."""

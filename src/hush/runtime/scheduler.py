@@ -53,6 +53,11 @@ async def run_graph(frame: Frame, run: Run, seen: Observation) -> None:
     graph = _GraphRun(frame, run)
     try:
         await graph.drive()
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            # Cancelled from outside while it was failing: its failures go no other way up.
+            run.note_late(graph.failures)
+        raise
     finally:
         if graph.skipped:
             names = graph.skipped[: semconv.SKIPPED_LIMIT]
@@ -80,9 +85,13 @@ class _GraphRun:
     async def drive(self) -> None:
         turns = self._apply(self.ready.start())
         depth = self.frame.depth + 1
+        caller = self.run.caller
         # As long as one node runs at a time, no task group is needed.
         while len(turns) == 1 and depth <= INLINE_DEPTH and not self.failures:
             turns = await self._take(turns[0], depth)
+            if caller.cancelled() and not self.failures:
+                # A node's code has caught what asyncio delivers only once.
+                await caller.give_way()
         if turns and not self.failures:
             async with anyio.create_task_group() as self.group:
                 for turn in turns:
@@ -133,6 +142,9 @@ class _GraphRun:
         self.racing.pop(i, None)
         if lost or lineage.blame is not None:
             # Cancelled, or too late to be: whoever lost a race writes nothing.
+            if not lost:
+                for failure in done.failures:
+                    self.run.note(replace(failure, kind="tolerated"))
             return self._apply(self.ready.settle(i, Status.LOST))
         return self._end(i, done)
 
@@ -181,7 +193,7 @@ class _GraphRun:
         self.culprit = done.culprit
         self.lineage.accuse(
             Blame(semconv.REASON_FAIL_FAST, done.failures[0].path, done.culprit),
-            being_cancelled=self.run.placement.being_cancelled(),
+            being_cancelled=self.run.caller.being_cancelled(),
         )
         return []
 

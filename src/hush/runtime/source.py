@@ -12,6 +12,8 @@ import anyio
 from hush.errors import MapSourceError, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hush.runtime.placement import Placement
 
 __all__ = ("Source",)
@@ -30,7 +32,13 @@ class Source:
     """
 
     def __init__(
-        self, path: str, each: Mapping[str, Any], in_thread: frozenset[str], placement: Placement
+        self,
+        path: str,
+        each: Mapping[str, Any],
+        in_thread: frozenset[str],
+        placement: Placement,
+        *,
+        on_abandon: Callable[[], None] | None,
     ) -> None:
         """Open the sources; sized ones are compared before anything is pulled.
 
@@ -39,6 +47,7 @@ class Source:
             each: input name to iterable or async iterable.
             in_thread: names whose ``next`` may block and runs in a thread.
             placement: runs those.
+            on_abandon: where given, cancellation leaves their threads behind and calls this.
 
         Raises:
             MapSourceError: something cannot be iterated, or sizes differ.
@@ -46,6 +55,7 @@ class Source:
         self._path = path
         self._in_thread = in_thread
         self._placement = placement
+        self._on_abandon = on_abandon
         sizes = {name: len(source) for name, source in each.items() if hasattr(source, "__len__")}
         if len(set(sizes.values())) > 1:
             said = ", ".join(f"{name!r} has {size}" for name, size in sizes.items())
@@ -124,7 +134,7 @@ class Source:
                 elif name in self._in_thread:
                     values[name], _ = await self._placement.in_thread(
                         lambda it=iterator: next(it, EXHAUSTED),  # type: ignore[misc]  # bound at once
-                        on_abandon=None,
+                        on_abandon=self._on_abandon,
                     )
                 else:
                     values[name] = next(iterator, EXHAUSTED)
@@ -154,9 +164,25 @@ class Source:
             f"{text_of(error)}. Mend the source; items that were running are cancelled",
         )
 
-    async def close(self) -> None:
-        """Close async generators: left open, they would be finalised outside of the run."""
-        for iterator in self._iterators.values():
-            if isinstance(iterator, AsyncGeneratorType):
+    async def close(self) -> list[MapSourceError]:
+        """Close async generators: left open, they would be finalised outside of the run.
+
+        Returns:
+            What they raised.
+        """
+        faults: list[MapSourceError] = []
+        for name, iterator in self._iterators.items():
+            if not isinstance(iterator, AsyncGeneratorType):
+                continue
+            try:
                 with anyio.move_on_after(CLOSE_S, shield=True):
                     await iterator.aclose()
+            except Exception as error:  # noqa: BLE001  # whoever closes says what it means
+                fault = MapSourceError(
+                    self._path,
+                    f"the source of {name!r} raised when it was closed: {type(error).__name__}: "
+                    f"{text_of(error)}. Mend its clean-up",
+                )
+                fault.__cause__ = error
+                faults.append(fault)
+        return faults

@@ -11,7 +11,7 @@ from hush.model.ref import MISSING
 from hush.runtime.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hush.errors import Failure
     from hush.model.contract import NodeContext
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hush.runtime.events import EventSink
     from hush.runtime.instrument import Instrument
     from hush.runtime.lineage import Lineage
-    from hush.runtime.placement import Placement
+    from hush.runtime.placement import Caller, Placement
 
 __all__ = ("Frame", "Run", "RunState")
 
@@ -157,7 +157,8 @@ class RunState:
             hint = " Outputs inside items are not kept." if "[" in path else ""
             msg = f"no outputs of {path!r}; there are: {known}.{hint}"
         else:
-            msg = f"{path!r} has no output {key!r}; it has: {', '.join(sorted(outputs)) or 'none'}"
+            names = ", ".join(sorted(map(str, outputs))) or "none"
+            msg = f"{path!r} has no output {key!r}; it has: {names}"
         raise KeyError(msg)
 
     def get(self, path: str, key: str, default: Any = None) -> Any:
@@ -177,6 +178,7 @@ class Run:
     state: RunState
     instrument: Instrument
     placement: Placement
+    caller: Caller
     events: EventSink | None
     context_type: Callable[..., NodeContext]
     """Makes what a node may ask of the runtime; given, because it runs graphs itself."""
@@ -186,6 +188,9 @@ class Run:
     """Failures that did not fail the run: captured, collected, handled, tolerated."""
     failure_count: int = 0
     """How many of them there were; the list is bounded."""
+    late: list[Failure] = field(default_factory=list)
+    """Those among them that came up while something else ended what failed: a time limit, a
+    cancellation, another failure. They are told with the run's failure where it has one."""
     started: int = 0
     """Nodes started."""
     skipped_in_items: int = 0
@@ -199,6 +204,13 @@ class Run:
         self.failure_count += 1
         if len(self.failures) < ITEM_LIMIT:
             self.failures.append(failure)
+
+    def note_late(self, failures: Iterable[Failure]) -> None:
+        """Record what failed while it was ended for another reason."""
+        for failure in failures:
+            self.note(failure)
+            if len(self.late) < ITEM_LIMIT:
+                self.late.append(failure)
 
     def skip(self, path: str, *, in_item: bool) -> None:
         """Record a skipped node."""

@@ -1,0 +1,73 @@
+"""Callers: whether whoever asked for a run wants it cancelled.
+
+A cancel scope says for itself that it was cancelled, on either loop. On asyncio a task may
+also be cancelled directly (``task.cancel()``, ``asyncio.wait_for``, ``asyncio.timeout``);
+that is delivered once, may get lost in a clean-up that raises, and stands nowhere but in
+the task's own count. Only this count tells it from a cancellation that user code made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import anyio
+import anyio.lowlevel
+
+__all__ = ("TaskCaller", "asyncio_runs")
+
+
+def asyncio_runs() -> bool:
+    """Say whether the running loop is asyncio's."""
+    return anyio.get_cancelled_exc_class() is asyncio.CancelledError
+
+
+class TaskCaller:
+    """The task that runs a workflow: a :class:`~hush.runtime.placement.Caller`."""
+
+    __slots__ = ("_before", "_task")
+
+    def __init__(self) -> None:
+        """Take the current task, and how often it had been asked to be cancelled by now."""
+        self._task = asyncio.current_task() if asyncio_runs() else None
+        self._before = 0
+        if self._task is not None:
+            # A request that has not been delivered yet is the run's, not its past.
+            pending = bool(getattr(self._task, "_must_cancel", False))
+            self._before = self._task.cancelling() - pending
+
+    def cancelled(self) -> bool:
+        """Say whether the task was cancelled directly since the run began."""
+        task = self._task
+        # A scope that was cancelled has asked the task too, but sees to it by itself.
+        return task is not None and task.cancelling() > self._before and not _scope_cancelled()
+
+    def being_cancelled(self) -> bool:
+        """Say whether a scope or task around the current one is asked to be cancelled."""
+        return _scope_cancelled() or self._current_cancelled()
+
+    def cancellation_requested(self) -> bool:
+        """Say whether a cancellation that just arrived was asked for.
+
+        On trio every one was: only scopes make them.
+        """
+        return self.being_cancelled() or not asyncio_runs()
+
+    async def give_way(self) -> None:
+        """Let a cancellation that was asked for come out; return where there is none."""
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        if self._current_cancelled():
+            # One that is still to be delivered comes out here, so that it does so only once.
+            await anyio.lowlevel.checkpoint()
+            raise asyncio.CancelledError
+
+    def _current_cancelled(self) -> bool:
+        task = asyncio.current_task() if asyncio_runs() else None
+        if task is None:
+            return False
+        # All other tasks in which this run's work is done were made for it.
+        return task.cancelling() > (self._before if task is self._task else 0)
+
+
+def _scope_cancelled() -> bool:
+    return anyio.current_effective_deadline() == -math.inf
