@@ -242,3 +242,41 @@ async def test_the_columns_of_a_map_that_captured_its_failure_are_none():
     result = await Hush(graph).run()
     assert (result["got"], result["v"], result["iteration_metrics"]) == (None, None, None)
     assert result["error"]["path"] == "g.m[0].body"
+
+
+# --- inside items ------------------------------------------------------------------------------
+
+
+def mapped_over_failures(**outputs):
+    def halves(i):
+        if i == 1:
+            raise Boom("odd")
+        return {"v": i // 2}
+
+    with GraphNode(name="g") as graph:
+        with MapNode(
+            name="m", inputs={"i": Each([0, 1])}, outputs={"v": PARENT, "iteration_metrics": PARENT}
+        ) as node:
+            body = CodeNode(
+                name="halves",
+                code_fn=halves,
+                return_keys=["v"],
+                on_error="capture",
+                inputs={"i": PARENT},
+                outputs={"v": PARENT, **outputs},
+            )
+            START >> body >> END
+        START >> node >> END
+    return Hush(graph)
+
+
+async def test_an_item_whose_body_writes_a_captured_error_is_handled():
+    with capture_spans() as captured:
+        result = await mapped_over_failures(error=PARENT).run()
+    assert result["v"] == [0, None]
+    assert result["iteration_metrics"]["handled_count"] == 1
+    _, second = captured.tree.all("item *")
+    assert second.record.attributes["hush.outcome"] == "handled"
+    assert second.record.status_description.endswith("Boom: odd")
+    kinds = sorted((f.path, f.kind) for f in result.failures)
+    assert kinds == [("g.m[1]", "handled"), ("g.m[1].halves", "captured")]

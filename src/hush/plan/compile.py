@@ -89,7 +89,7 @@ def _top_problems(graph: Graph) -> Iterator[Problem]:
         value = getattr(graph, name)
         if value is None or one_of(value, ("raise",)):
             continue
-        message = f"{name}={shown(value)} on the top graph, which is run and is no node of any"
+        message = f"{name}={shown(value)} on the top graph, where it would be ignored"
         yield Problem("bad-policy", graph.name, message, remedy)
 
 

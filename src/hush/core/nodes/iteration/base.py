@@ -1,4 +1,4 @@
-"""What maps and for loops share: ``Each`` inputs, columns, whole items, failures."""
+"""What maps and for loops share: ``Each`` inputs, policies of items, handled failures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from hush import semconv
-from hush.model.contract import BodyOutputs, FanOut, Flaw, ItemRecord
+from hush.core.nodes.iteration.results import ERRORS, METRICS, ItemFailure, Results
+from hush.model.contract import FanOut, Flaw
 from hush.model.each import Each
 from hush.model.graph import Graph
 from hush.model.policies import one_of, policy_flaws
@@ -17,160 +17,14 @@ from hush.model.shown import as_text, shown
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from hush.model.contract import NodeContext
+    from hush.model.contract import BodyOutputs, NodeContext
     from hush.model.options import Wiring
     from hush.model.retry import Retry
 
 __all__ = ("Each", "ItemFailure", "ItemsNode")
 
-METRICS = "iteration_metrics"
-ERRORS = "errors"
-
-
-class ItemFailure(dict[str, Any]):
-    """Stands at a failed item's place among whole items.
-
-    ``error`` is the text, ``error_type`` the exception's class, ``index`` the item's;
-    the body's other outputs are None.
-    """
-
-    __slots__ = ()
-
-    @property
-    def index(self) -> int:
-        """The item's index."""
-        return int(self["index"])
-
-
-class Results:
-    """Collects what is read of a map, at each item's place.
-
-    Nothing is kept where nothing is read; memory is that of the results.
-    """
-
-    def __init__(self, reads: frozenset[str], body: BodyOutputs) -> None:
-        """Prepare columns.
-
-        Args:
-            reads: names that anything reads; ``*`` for all columns.
-            body: what the body writes.
-        """
-        wanted = set(reads) - {"*", METRICS, ERRORS} | (reads & {METRICS, ERRORS} & body.names)
-        if "*" in reads:
-            wanted |= body.names
-        self._body = body
-        self._columns: dict[str, list[Any]] = {n: [] for n in wanted if n in body.names}
-        self._others = wanted - body.names
-        self._items: list[Any] | None = [] if self._others or ("*" in reads and body.open) else None
-        self._all = "*" in reads
-        self._errors: list[dict[str, Any]] | None = [] if ERRORS in reads else None
-        self._seen: set[str] = set()
-        self._runs: list[float] = []
-        self.ok = self.failed = self.handled = self.total = 0
-        self._run_s = self._run_max_s = self._wait_s = self._wait_max_s = 0.0
-
-    def add(self, item: ItemRecord) -> None:
-        """Take one finished item.
-
-        Args:
-            item: what became of it.
-        """
-        self.total += 1
-        self._run_s += item.run_s
-        self._wait_s += item.wait_s
-        self._run_max_s = max(self._run_max_s, item.run_s)
-        self._wait_max_s = max(self._wait_max_s, item.wait_s)
-        outputs = item.outputs
-        if outputs is None:
-            self.failed += 1
-            if self._errors is not None:
-                self._errors.append(_error_of(item))
-        elif item.outcome == semconv.OUTCOME_HANDLED:
-            self.handled += 1
-        else:
-            self.ok += 1
-        for name, column in self._columns.items():
-            _place(column, item.index, None if outputs is None else outputs.get(name))
-        if self._items is not None:
-            if outputs is not None:
-                self._seen.update(outputs)
-            _place(self._items, item.index, self._failure(item) if outputs is None else outputs)
-
-    def _failure(self, item: ItemRecord) -> ItemFailure:
-        failure = ItemFailure(dict.fromkeys(sorted(self._body.names)))
-        failure.update(error=item.message, error_type=item.error_type, index=item.index)
-        return failure
-
-    def outputs(self) -> dict[str, Any]:
-        """Return columns, whole items, errors and metrics."""
-        result: dict[str, Any] = dict(self._columns)
-        if self._items is not None:
-            late = self._seen - self._body.names
-            if self._all:
-                result.update({name: self._column(name) for name in sorted(late)})
-            for name in self._others:
-                # With open outputs only the items tell whether a name is a column.
-                result[name] = self._column(name) if name in late else self._whole()
-        if self._errors is not None and ERRORS not in self._columns:
-            result[ERRORS] = sorted(self._errors, key=lambda error: error["index"])
-        if METRICS not in self._columns:
-            result[METRICS] = self.metrics()
-        return result
-
-    def _column(self, name: str) -> list[Any]:
-        items = self._items or ()
-        return [None if isinstance(item, ItemFailure) else item.get(name) for item in items]
-
-    def _whole(self) -> list[Any]:
-        items = self._items or []
-        if self._body.open or len(self._body.names) != 1:
-            single = len(self._seen) == 1 and self._body.open
-        else:
-            single = True
-        if not single:
-            names = sorted(self._body.names)
-            return [
-                item if isinstance(item, ItemFailure) else _filled(item, names) for item in items
-            ]
-        (name,) = self._seen or self._body.names
-        return [item if isinstance(item, ItemFailure) else item.get(name) for item in items]
-
-    def metrics(self) -> dict[str, Any]:
-        """Return counts and times; times in seconds."""
-        total = max(self.total, 1)
-        return {
-            "total_iterations": self.total,
-            "success_count": self.ok,
-            "error_count": self.failed,
-            "handled_count": self.handled,
-            "run_s": self._run_s,
-            "run_mean_s": self._run_s / total,
-            "run_max_s": self._run_max_s,
-            "wait_s": self._wait_s,
-            "wait_mean_s": self._wait_s / total,
-            "wait_max_s": self._wait_max_s,
-        }
-
-
-def _filled(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    # An output whose node was skipped in an item is None there, as in its column.
-    return {**item, **{name: None for name in names if name not in item}}
-
-
-def _place(column: list[Any], index: int, value: Any) -> None:
-    if index >= len(column):
-        column.extend([None] * (index + 1 - len(column)))
-    column[index] = value
-
-
-def _error_of(item: ItemRecord) -> dict[str, Any]:
-    return {
-        "index": item.index,
-        "key": item.key,
-        "type": item.error_type,
-        "message": item.message,
-        "attempts": item.attempts,
-    }
+CAPTURED = {"type", "message", "path"}
+"""What the output ``error`` of a node with ``on_error="capture"`` tells."""
 
 
 class ItemsNode(Graph):
@@ -330,18 +184,26 @@ class ItemsNode(Graph):
             return None
 
         def text(outputs: Mapping[str, Any]) -> str | None:
-            if callable(rule):
-                said = rule(outputs)
-                if said is None or said is False:
-                    return None
-                if isinstance(said, str):
-                    return said
-                error = outputs.get("error")
-                return "handled" if error is None or error is False else as_text(error)
-            said = outputs.get(rule)
-            return None if said is None or said is False else as_text(said)
+            if not callable(rule):
+                return _text_of_error(outputs.get(rule))
+            said = rule(outputs)
+            if isinstance(said, str):
+                return said
+            if said is None or said is False:
+                return None
+            return _text_of_error(outputs.get("error")) or "handled"
 
         return text
+
+
+def _text_of_error(error: object) -> str | None:
+    """Return the text of an item's ``error``; None where it is none."""
+    if error is None or error is False:
+        return None
+    if isinstance(error, dict) and error.keys() == CAPTURED:
+        # A node of the body captured its failure and the body writes that.
+        return f"{as_text(error['type'])}: {as_text(error['message'])}"
+    return as_text(error)
 
 
 def _is_tolerance(value: object) -> bool:
