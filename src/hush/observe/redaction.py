@@ -61,6 +61,10 @@ def safe_text(value: object) -> str:
         The text, of the class ``str`` itself; half characters, which no exporter can
         encode, are replaced.
     """
+    return _encodable(_read(value))
+
+
+def _read(value: object) -> str:
     if isinstance(value, str):
         text = value
     elif isinstance(value, BaseException):
@@ -71,7 +75,11 @@ def safe_text(value: object) -> str:
         except Exception:  # noqa: BLE001  # a broken __str__ must not take the span with it
             text = f"<unprintable {type(value).__name__}>"
     # Past what a subclass of str makes of it: its methods are anybody's code.
-    return str.__str__(text).encode("utf-8", "replace").decode("utf-8")
+    return str.__str__(text)
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def redacted(value: object, redactor: Redactor) -> tuple[str, int]:
@@ -85,10 +93,10 @@ def redacted(value: object, redactor: Redactor) -> tuple[str, int]:
         The redacted text, and how many characters behind it were never looked at. A
         redactor that raises, or returns no text, gives ``[redaction failed]``.
     """
-    text = safe_text(value)
+    text = _read(value)
     beyond = max(len(text) - READ_LIMIT, 0)
     try:
-        answer = redactor(text[:READ_LIMIT] if beyond else text)
+        answer = redactor(_encodable(text[:READ_LIMIT]))
     except Exception:  # noqa: BLE001  # what could not be redacted must not leave
         return FAILED, 0
     return (str.__str__(answer), beyond) if isinstance(answer, str) else (FAILED, 0)
