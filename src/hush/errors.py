@@ -237,6 +237,9 @@ class UnexpectedCancellationError(NodeError):
 class NodeTimeoutError(NodeError, TimeoutError):
     """A ``timeout_s`` or ``deadline_s`` was exceeded."""
 
+    late: tuple[Failure, ...] = ()
+    """What failed because the limit ended it: clean-up that raised."""
+
 
 class PromptError(NodeError, ValueError):
     """A prompt cannot be filled, or what a call was given is no prompt or no parameter."""

@@ -306,7 +306,7 @@ class Hush:
                 except Exception as error:  # noqa: BLE001  # raised again as a RunError, once it has been told
                     ending = failed(error, plan.name, recorded=False)
                     seen.annotate(semconv.FAILED_NODE, ending.failed_path)
-                    failures = (*failure_of(error, plan.name, index=None), *run.late)
+                    failures = failure_of(error, plan.name, index=None)
                 except anyio.get_cancelled_exc_class():
                     seen.end(cancelled(lineage.why()))
                     raise
@@ -378,7 +378,7 @@ class Hush:
         seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: deadline_s})
         said = f"the run's deadline_s={deadline_s:g} was exceeded. Raise it, or look at "
         said += "what it waited for in the trace"
-        raise timed_out(run, plan.name, said, since=0)
+        raise timed_out(lineage, plan.name, said)
 
     def _outputs(self, frame: Frame) -> dict[str, Any]:
         return self.plan.graph_outputs(frame.results())

@@ -91,21 +91,19 @@ def interrupted(place: Place) -> Ending:
     return ending
 
 
-def timed_out(run: Run, path: str, message: str, *, since: int) -> NodeTimeoutError:
-    """Make the error of a time limit; its cause is what failed first because of the limit.
+def timed_out(lineage: Lineage, path: str, message: str) -> NodeTimeoutError:
+    """Make the error of a time limit; what failed because of the limit comes with it.
 
     Args:
-        run: whose failures to look through.
+        lineage: of what was limited.
         path: whose limit it is.
         message: what was exceeded, and the remedy.
-        since: how many failures had come late when the limit began.
     """
     error = NodeTimeoutError(path, message)
-    inside = (f"{path}.", f"{path}[")
-    for failure in run.late[since:]:
-        if failure.path == path or failure.path.startswith(inside):
-            error.__cause__ = failure.exception
-            break
+    late = lineage.take_late()
+    if late:
+        error.late = tuple(late)
+        error.__cause__ = late[0].exception
     return error
 
 
@@ -126,7 +124,6 @@ async def persist(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pl
     """
     if policy.deadline_s is None:
         return await _tries(execute, policy, place)
-    since = len(place.run.late)
     with (
         anyio.CancelScope(deadline=anyio.current_time() + policy.deadline_s) as scope,
         place.lineage.limited(scope, place.path, place.seen.token),
@@ -135,15 +132,15 @@ async def persist(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pl
     place.seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: policy.deadline_s})
     said = f"deadline_s={policy.deadline_s:g} was exceeded in attempt {place.tally.attempts}. "
     said += "Raise the deadline, or look at what it waited for in the trace"
-    raise _too_late(place, said, since)
+    raise _too_late(place, said)
 
 
-def _too_late(place: Place, message: str, since: int) -> NodeTimeoutError:
+def _too_late(place: Place, message: str) -> NodeTimeoutError:
     tally = place.tally
     # Whatever was recorded by now, this was not; and the cancellation ends here.
     tally.recorded = False
     tally.recorded_error = tally.spoiled = None
-    return timed_out(place.run, place.path, message, since=since)
+    return timed_out(place.lineage, place.path, message)
 
 
 async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Place) -> T:
@@ -209,7 +206,6 @@ async def _once(
 ) -> T:
     if policy.timeout_s is None:
         return await _asked(execute, place)
-    since = len(place.run.late)
     with (
         anyio.CancelScope(deadline=anyio.current_time() + policy.timeout_s) as scope,
         place.lineage.limited(scope, place.path, seen.token),
@@ -218,7 +214,7 @@ async def _once(
     seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: policy.timeout_s})
     said = f"timeout_s={policy.timeout_s:g} was exceeded. "
     said += "Raise the timeout, or look at what it waited for in the trace"
-    raise _too_late(place, said, since)
+    raise _too_late(place, said)
 
 
 async def _asked(execute: Callable[[], Awaitable[T]], place: Place) -> T:
@@ -263,7 +259,8 @@ async def _give_way(error: Exception, place: Place) -> None:
 def _spoil(error: Exception, place: Place) -> None:
     place.tally.spoiled = error
     attempts = max(place.tally.attempts, 1)
-    place.run.note_late(failure_of(error, place.path, index=place.index, attempts=attempts))
+    late = failure_of(error, place.path, index=place.index, attempts=attempts)
+    place.lineage.add_late(late)
 
 
 def _made_up(place: Place) -> UnexpectedCancellationError:

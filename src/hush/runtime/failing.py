@@ -74,8 +74,10 @@ def failure_of(
     if isinstance(error, BodyFailedError):
         return error.failures
     kind = "timeout" if isinstance(error, NodeTimeoutError) else "raised"
+    late = error.late if isinstance(error, NodeTimeoutError) else ()
     return (
         Failure(path, kind, type_name(error), text_of(error), index, attempts, exception=error),
+        *late,
     )
 
 

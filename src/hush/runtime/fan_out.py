@@ -58,7 +58,7 @@ async def run_fan_out(ctx: RuntimeContext, request: FanOut) -> None:
     except BaseException as error:
         fan_out.annotate()
         # What fails at closing must not stand in the place of why it is closed.
-        await fan_out.close_late(told=isinstance(error, Exception))
+        await fan_out.close_after(error)
         raise
     fan_out.annotate()
     for fault in await fan_out.source.close():
@@ -100,11 +100,13 @@ class _FanOut:
                 self._hire()
         if self.fault is not None:
             if not self.failures:
+                for failure in self._late():
+                    self.fault.add_note(f"and {failure}")
                 raise self.fault
             # An item came first; the source failed while it was being cancelled.
-            index = self.ctx.frame.index
-            self.failures.extend(failure_of(self.fault, self.ctx.path, index=index))
+            self.failures.extend(self._failures_of(self.fault))
         if self.failures:
+            self.failures.extend(self._late())
             raise BodyFailedError(self.failures, self.culprit)
         self._tolerate(at_end=True)
         if self.failures:
@@ -287,18 +289,32 @@ class _FanOut:
         if self.group is not None:
             self.group.cancel_scope.cancel()
 
-    async def close_late(self, *, told: bool) -> None:
-        """Close the source of a map that is over before its end, and note what failed besides.
+    async def close_after(self, error: BaseException) -> None:
+        """Close the source of a map that is over before its end; its faults come second.
 
         Args:
-            told: whether what failed before is on its way up already.
+            error: why it is over.
         """
-        faults: list[Exception] = [] if told or self.fault is None else [self.fault]
-        faults += await self.source.close()
-        if not told:
-            self.run.note_late(self.failures)
-        for fault in faults:
-            self.run.note_late(failure_of(fault, self.ctx.path, index=self.ctx.frame.index))
+        faults = await self.source.close()
+        late = [failure for fault in faults for failure in self._failures_of(fault)]
+        if isinstance(error, BodyFailedError):
+            error.failures = (*error.failures, *late)
+        elif isinstance(error, Exception):
+            for fault in faults:
+                error.add_note(f"and {fault}")
+        else:
+            # Cancelled from outside: what has failed until then goes no other way up.
+            if self.fault is not None:
+                late = [*self._failures_of(self.fault), *late]
+            self.ctx.place.lineage.add_late([*self.failures, *self._late(), *late])
+
+    def _failures_of(self, error: Exception) -> tuple[Failure, ...]:
+        return failure_of(error, self.ctx.path, index=self.ctx.frame.index)
+
+    def _late(self) -> list[Failure]:
+        """Return what failed in items while they were being cancelled, where that counts."""
+        late = self.lineage.take_late()
+        return [] if self.request.collect else late
 
     def annotate(self) -> None:
         """Put the counts on the map's span."""

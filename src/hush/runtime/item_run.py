@@ -100,6 +100,7 @@ class ItemRun:
                     ending = failed(raised, path, recorded=tally.has_recorded(raised))
                 except anyio.get_cancelled_exc_class():
                     ending = interrupted(place)
+                    self.lineage.add_late(lineage.take_late())
                     seen.end(ending)
                     raise
                 finally:

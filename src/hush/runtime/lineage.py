@@ -15,10 +15,11 @@ from hush import semconv
 from hush.runtime.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import anyio
 
+    from hush.errors import Failure
     from hush.model.usage import Usage
     from hush.runtime.instrument import Observation
 
@@ -40,7 +41,7 @@ EXTERNAL = Blame(semconv.REASON_EXTERNAL)
 class Lineage:
     """One container of running work: a run, a graph, a map, an item, a node."""
 
-    __slots__ = ("_limits", "blame", "ledger", "outer", "partial")
+    __slots__ = ("_late", "_limits", "blame", "ledger", "outer", "partial")
 
     def __init__(self, outer: Lineage | None) -> None:
         """Hang below another container.
@@ -54,6 +55,7 @@ class Lineage:
         """Whether something inside failed without failing the run."""
         self.ledger: Ledger | None = None
         """What was used and waited for inside; None where nothing was."""
+        self._late: list[Failure] | None = None
         self._limits: list[tuple[anyio.CancelScope, Blame]] = []
 
     @contextmanager
@@ -81,6 +83,20 @@ class Lineage:
         """
         if not being_cancelled and self.why() is EXTERNAL:
             self.blame = blame
+
+    def add_late(self, failures: Iterable[Failure]) -> None:
+        """Keep what failed inside while it was ended for another reason.
+
+        It travels outwards with the cancellation, for whoever had asked for that to tell.
+        """
+        if self._late is None:
+            self._late = []
+        self._late.extend(failures)
+
+    def take_late(self) -> list[Failure]:
+        """Return what failed so inside; whoever takes it, tells it or hands it on."""
+        late, self._late = self._late, None
+        return late or []
 
     def mark_partial(self) -> None:
         """Tell every container that something failed without failing the run."""

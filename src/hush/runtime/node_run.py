@@ -116,6 +116,7 @@ class NodeRun:
                     done, ending = self._failed(error, place)
                 except anyio.get_cancelled_exc_class():
                     ending = interrupted(place)
+                    self._hand_on_late()
                     seen.end(ending)
                     raise
                 finally:
@@ -254,6 +255,19 @@ class NodeRun:
         }
 
     # --- failure ---------------------------------------------------------------------------
+
+    def _hand_on_late(self) -> None:
+        """Hand on what failed while it was being cancelled, or note it where it ends here."""
+        kind = None
+        if self.node.node.captures:
+            kind = "captured"
+        elif self.lineage.blame is not None:
+            kind = "tolerated"  # it lost a race
+        for failure in self.lineage.take_late():
+            if kind is not None:
+                self.run.note(replace(failure, kind=kind))
+            elif self.lineage.outer is not None:
+                self.lineage.outer.add_late((failure,))
 
     def _failed(self, error: Exception, place: Place) -> tuple[Done, Ending]:
         node, tally = self.node, place.tally

@@ -56,7 +56,7 @@ async def run_graph(frame: Frame, run: Run, seen: Observation) -> None:
     except BaseException as error:
         if not isinstance(error, Exception):
             # Cancelled from outside while it was failing: its failures go no other way up.
-            run.note_late(graph.failures)
+            frame.lineage.add_late([*graph.failures, *graph.lineage.take_late()])
         raise
     finally:
         if graph.skipped:
@@ -97,6 +97,7 @@ class _GraphRun:
                 for turn in turns:
                     self._spawn(turn)
         if self.failures:
+            self.failures.extend(self.lineage.take_late())
             raise BodyFailedError(self.failures, self.culprit)
         if not self.ready.finished:
             # A task went away without a word. If we are being cancelled ourselves, the

@@ -11,7 +11,7 @@ from hush.model.ref import MISSING
 from hush.runtime.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from hush.errors import Failure
     from hush.model.contract import NodeContext
@@ -188,9 +188,6 @@ class Run:
     """Failures that did not fail the run: captured, collected, handled, tolerated."""
     failure_count: int = 0
     """How many of them there were; the list is bounded."""
-    late: list[Failure] = field(default_factory=list)
-    """Those among them that came up while something else ended what failed: a time limit, a
-    cancellation, another failure. They are told with the run's failure where it has one."""
     started: int = 0
     """Nodes started."""
     skipped_in_items: int = 0
@@ -204,13 +201,6 @@ class Run:
         self.failure_count += 1
         if len(self.failures) < ITEM_LIMIT:
             self.failures.append(failure)
-
-    def note_late(self, failures: Iterable[Failure]) -> None:
-        """Record what failed while it was ended for another reason."""
-        for failure in failures:
-            self.note(failure)
-            if len(self.late) < ITEM_LIMIT:
-                self.late.append(failure)
 
     def skip(self, path: str, *, in_item: bool) -> None:
         """Record a skipped node."""
