@@ -1,0 +1,117 @@
+"""A shared limit as a gate that lets calls in one after the other, at a pace.
+
+Rates are paced, not counted (docs/decisions/0009), so that a limit that is reached lets a
+call in every so many seconds. A limit on calls at a time does the same on average: one for
+each that ends. Either way the pace is what the trace shows while somebody waited.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import TYPE_CHECKING, Final
+
+from hush import semconv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from hush.insight.tree import TreeNode
+
+__all__ = ("Gate", "find_gate")
+
+_MATERIAL: Final = 0.05
+"""Waits below this share of the items' time stay in their durations."""
+_LEAST_GAPS: Final = 3
+_THREADS: Final = "threads"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A limit that the items of a map had to wait for."""
+
+    name: str
+    """The limit's name."""
+    pace_s: float
+    """Mean gap between two that it let in while the later one was waiting already."""
+    burst_s: float
+    """How far ahead of that pace it was when the first had to wait: what it had saved up."""
+    waits_s: Mapping[str, float]
+    """Seconds waited by each item, by span id."""
+    calls: Mapping[str, int]
+    """How often each item asked, by span id."""
+
+    @property
+    def least_s(self) -> float:
+        """How long it takes to let everybody in, however many slots there are."""
+        return max(0.0, self.pace_s * sum(self.calls.values()) - self.burst_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    item: str
+    resource: str
+    let_in_ns: int
+    waited_s: float
+
+
+def find_gate(items: Sequence[TreeNode]) -> Gate | None:
+    """Find the shared limit that items waited for most.
+
+    Args:
+        items: of one map.
+
+    Returns:
+        None where they waited for less than a twentieth of their time, or where too few
+        waited at the same time to tell the pace.
+    """
+    calls = list(_calls(items))
+    waited: dict[str, float] = defaultdict(float)
+    for call in calls:
+        waited[call.resource] += call.waited_s
+    resource = max(waited, key=waited.__getitem__, default=None)
+    total_s = sum(item.duration_s for item in items)
+    if resource is None or waited[resource] <= _MATERIAL * total_s:
+        return None
+    those = sorted(
+        (call for call in calls if call.resource == resource), key=lambda call: call.let_in_ns
+    )
+    gaps = [
+        (after.let_in_ns - before.let_in_ns) / 1e9
+        for before, after in pairwise(those)
+        if after.waited_s and after.let_in_ns - after.waited_s * 1e9 <= before.let_in_ns
+    ]
+    if len(gaps) < _LEAST_GAPS:
+        return None
+    pace_s = fmean(gaps)
+    first = next(i for i, call in enumerate(those) if call.waited_s)
+    passed_s = (those[first].let_in_ns - those[0].let_in_ns) / 1e9
+    waits: dict[str, float] = defaultdict(float)
+    for call in those:
+        waits[call.item] += call.waited_s
+    names = (item.record.attributes.get(semconv.WAIT_LIMITER) for item in items)
+    told = Counter(name for name in names if isinstance(name, str))
+    mine = [name for name, _ in told.most_common() if resource in name]
+    name = mine[0] if mine else resource
+    burst_s = max(0.0, first * pace_s - passed_s)
+    return Gate(name, pace_s, burst_s, waits, Counter(call.item for call in those))
+
+
+def _calls(items: Iterable[TreeNode]) -> Iterator[_Call]:
+    for item in items:
+        for node in item.walk():
+            record = node.record
+            waited_s = record.seconds(semconv.WAIT_LIMITER_S)
+            if record.prefix == semconv.SPAN_CHAT:
+                # Its span opens when it is let in.
+                resource = str(record.attributes.get(semconv.LLM_RESOURCE, ""))
+                yield _Call(item.record.span_id, resource, record.start_ns, waited_s)
+            elif record.prefix == semconv.SPAN_NODE and waited_s and not _asks_models(node):
+                let_in_ns = record.start_ns + round(waited_s * 1e9)
+                yield _Call(item.record.span_id, _THREADS, let_in_ns, waited_s)
+
+
+def _asks_models(node: TreeNode) -> bool:
+    return any(inner.record.prefix == semconv.SPAN_CHAT for inner in node.walk())
