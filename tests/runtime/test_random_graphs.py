@@ -155,11 +155,11 @@ class Drafts:
         rivals = self.rivals(edges)
         for p in rivals:
             yield from self.outputs_of(p, certain=False)
-        if rivals and all(self.steps[p].writes for p in rivals if isinstance(self.steps[p], Code)):
-            default = None if all(isinstance(self.steps[p], Code) for p in rivals) else 41
-            fork = self.fork_of(rivals[0])
-            if default is None or any(isinstance(self.steps[p], Code) for p in rivals):
-                yield Read(None, f"pick_{fork}", default)
+        if rivals:
+            key = f"pick_{self.fork_of(rivals[0])}"
+            writers = [key in getattr(self.steps[p], "writes", ()) for p in rivals]
+            if any(writers):
+                yield Read(None, key, None if all(writers) else 41)
 
     def outputs_of(self, p, *, certain):
         step = self.steps[p]
