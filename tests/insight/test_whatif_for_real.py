@@ -3,9 +3,11 @@
 Sleep load: an item's duration does not depend on what else runs, so that the prediction
 must be right but for what the machinery itself takes. On a machine that does other things
 as well a sleep of 40 ms may take 45. So a canary beside each run sleeps too and says how
-late it was woken, and of up to TRIES runs the one with the calmest canary counts, recorded
-or real: no choice knows anything of the prediction. The figures are printed (pytest -s)
-before they are judged; the median is over all shapes on one loop.
+late it was woken, and of up to TRIES runs the one with the calmest canary is taken, recorded
+or real. Where even that one was woken more than BUSY_S late the comparison measures the
+machine and does not count; with too few left the test is skipped. No choice knows anything
+of the prediction. The figures are printed (pytest -s) before they are judged; the median is
+over all shapes on one loop.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from hush.testing import SpanTree, capture_spans
 
 TRIES = 3
 CALM_S = 0.0006
+BUSY_S = 0.001
 CANARY_S = 0.004
+LEAST_COMPARISONS = 6
 MEDIAN_ERROR = 0.03
 WORST_ERROR = 0.10
 RECORDED = 4
@@ -122,8 +126,8 @@ async def once(shape: str, limit: int) -> tuple[float, SpanTree]:
     return fmean(late), capture.tree
 
 
-async def record(shape: str, limit: int) -> SpanTree:
-    """Run until it was calm, at most TRIES times; return the calmest."""
+async def record(shape: str, limit: int) -> tuple[bool, SpanTree]:
+    """Run until it was calm, at most TRIES times; return the calmest, and whether it counts."""
     tried: list[tuple[float, SpanTree]] = []
     while len(tried) < TRIES:
         tried.append(await once(shape, limit))
@@ -131,7 +135,7 @@ async def record(shape: str, limit: int) -> SpanTree:
             break
     lateness, tree = min(tried, key=lambda one: one[0])
     print(f"{shape} {limit}: canary {lateness * 1e3:.2f} ms late after {len(tried)}")
-    return tree
+    return lateness < BUSY_S, tree
 
 
 @pytest.fixture
@@ -143,16 +147,25 @@ async def warm() -> None:
 async def test_prediction_comes_true(warm: None, anyio_backend_name: str):
     errors = []
     for shape, map_path in SHAPES.items():
-        found = what_if(await record(shape, RECORDED), LIMITS, map_path=map_path)
+        calm, tree = await record(shape, RECORDED)
+        if not calm:
+            continue
+        found = what_if(tree, LIMITS, map_path=map_path)
         for one in found.predictions:
-            real_s = (await record(shape, one.max_concurrency)).root.duration_s
-            errors.append(abs(one.run_s / real_s - 1))
+            counts, real = await record(shape, one.max_concurrency)
+            real_s = real.root.duration_s
+            error = abs(one.run_s / real_s - 1)
             print(
                 f"{anyio_backend_name:8} {shape:12} limit {one.max_concurrency:3}: "
-                f"predicted {one.run_s:.3f} s, real {real_s:.3f} s, off {errors[-1]:.1%}"
+                f"predicted {one.run_s:.3f} s, real {real_s:.3f} s, off {error:.1%}"
+                f"{'' if counts else ' (does not count)'}"
             )
+            if counts:
+                errors.append(error)
         assert not found.approximate, found.reasons
         assert not found.cautions
+    if len(errors) < LEAST_COMPARISONS:
+        pytest.skip(f"the machine is too busy: only {len(errors)} of 16 comparisons count")
     print(f"{anyio_backend_name:8} median {median(errors):.2%}, worst {max(errors):.2%}")
     assert median(errors) < MEDIAN_ERROR
     assert max(errors) < WORST_ERROR
