@@ -289,7 +289,8 @@ def test_a_missing_variable():
     with pytest.raises(GraphError) as caught:
         Hush(single({"prompt": QUESTION, "quer": "x"}))
     assert str(caught.value) == (
-        "graph 'g' has 1 problem:\n  - g.p: 'p' needs the input 'query'. Add inputs={'query': ...}"
+        "graph 'g' has 1 problem:\n  - g.p: 'p' needs the input 'query'. Add inputs={'query': ...}. "
+            "Did you mean 'quer'?"
     )
     prompt = [said("user", [{"type": "text", "text": "{b}"}, image("https://{a}/{{c}}")])]
     assert problems_of({"prompt": prompt}) == [

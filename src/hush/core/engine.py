@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 import anyio
@@ -25,12 +24,16 @@ from hush.runtime.failing import (
     failure_of,
     only_interrupt,
     run_error,
+    trail_of,
 )
 from hush.runtime.instrument import OK, Scope
 from hush.runtime.lineage import Lineage
 from hush.runtime.node_context import RuntimeContext
+from hush.runtime.presence import snapshot
 from hush.runtime.scheduler import run_graph
 from hush.runtime.state import Frame, Run, RunState, merged_inputs, new_id
+from hush.runtime.trail import told
+from hush.runtime.watchdog import watch
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from hush.providers.resources import Resources
     from hush.runtime.events import Event, EventSink
     from hush.runtime.instrument import Observation
+    from hush.runtime.presence import Snapshot
 
 __all__ = ("Hush",)
 
@@ -281,7 +285,10 @@ class Hush:
             sink,
             RuntimeContext,
             resources=self._resources,
+            engine=self,
         )
+        run.began = run.clock()
+        watch.wake()
         facts = {
             semconv.RUN_ID: state.run_id,
             semconv.GRAPH_NAME: plan.name,
@@ -290,7 +297,7 @@ class Hush:
             semconv.SESSION_ID: state.session_id,
         }
         known = {name: value for name, value in facts.items() if value is not None}
-        began = perf_counter()
+        began = run.clock()
         outputs: dict[str, Any] = {}
         failures: tuple[Failure, ...] = ()
         try:
@@ -307,12 +314,16 @@ class Hush:
                     ending = failed(error, plan.name, recorded=False)
                     seen.annotate(semconv.FAILED_NODE, ending.failed_path)
                     failures = failure_of(error, plan.name, index=None)
+                    state.critical_path = trail_of(error, state.critical_path)
                 except anyio.get_cancelled_exc_class():
                     seen.end(cancelled(lineage.why()))
                     raise
                 finally:
                     seen.annotate(semconv.NODE_COUNT, run.started)
                     lineage.annotate(seen)
+                    if state.critical_path:
+                        path = told(state.critical_path, run.clock() - began)
+                        seen.annotate(semconv.CRITICAL_PATH, path)
                     if run.failure_count:
                         seen.annotate(semconv.PARTIAL_FAILURE, True)  # noqa: FBT003  # an attribute's value
                 seen.end(ending)
@@ -367,24 +378,33 @@ class Hush:
             depth=0,
         )
         if deadline_s is None:
-            await run_graph(frame, run, seen)
+            run.state.critical_path = await run_graph(frame, run, seen)
             return self._outputs(frame)
         with (
             anyio.CancelScope(deadline=anyio.current_time() + deadline_s) as scope,
             lineage.limited(scope, plan.name, seen.token),
         ):
-            await run_graph(frame, run, seen)
+            run.state.critical_path = await run_graph(frame, run, seen)
             return self._outputs(frame)
         seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: deadline_s})
         said = f"the run's deadline_s={deadline_s:g} was exceeded. Raise it, or look at "
         said += "what it waited for in the trace"
         raise timed_out(lineage, plan.name, said)
 
+    def snapshot(self) -> Snapshot:
+        """Return what this engine is running and waiting for now, from any thread.
+
+        Returns:
+            Every run that is under way, with its running nodes, the joins that wait and
+            for whom, and its maps; ``str()`` of it is for people.
+        """
+        return snapshot(self)
+
     def _outputs(self, frame: Frame) -> dict[str, Any]:
         return self.plan.graph_outputs(frame.results())
 
     def _ended(self, run: Run, outcome: str, began: float) -> RunEnded:
-        return RunEnded(self.plan.name, run.state.run_id, outcome, perf_counter() - began)
+        return RunEnded(self.plan.name, run.state.run_id, outcome, run.clock() - began)
 
     def __repr__(self) -> str:
         """Return the graph's name and size."""

@@ -143,6 +143,7 @@ class ChatCall:
         resource, shared = self.endpoint.resource, self.endpoint.shared
         guessed = shared.calibration.input_tokens(self._request.guessed_tokens)
         charged = guessed + shared.calibration.output_tokens(self._request.output_limit())
+        await self.endpoint.prepare()
         permit = await shared.limiter.acquire(charged)
         try:
             if permit.waited_s:

@@ -7,12 +7,14 @@ runs holds the clients; when nobody does any more, they are closed.
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import openai
 
 from hush.errors import text_of
@@ -67,6 +69,8 @@ class _Held:
 
     holders: int = 0
     client: openai.AsyncOpenAI | None = None
+    made: anyio.Event | None = None
+    """Set once the client has been made; None as long as nobody makes it."""
 
 
 _held: anyio.lowlevel.RunVar[dict[Shared, _Held]] = anyio.lowlevel.RunVar("hush_llm_clients")
@@ -102,6 +106,33 @@ class Endpoint:
         if held.client is None:
             held.client = make_client(self.resource)
         return held.client
+
+    async def prepare(self) -> None:
+        """Make the client where there is none yet, in a thread.
+
+        It takes a tenth of a second the first time: as long would the event loop stand
+        still, and no time limit and no hedge of a call may count it. What goes wrong, the
+        call itself meets again and tells.
+        """
+        held = _on_this_loop()[self.shared]
+        if held.client is not None:
+            return
+        if held.made is not None:
+            await held.made.wait()
+            return
+        held.made = anyio.Event()
+        try:
+            await anyio.to_thread.run_sync(self._make, held)
+        finally:
+            held.made.set()
+
+    def _make(self, held: _Held) -> None:
+        with suppress(Exception):
+            client = make_client(self.resource)
+            # The client loads what it needs of itself when it is first asked.
+            _ = client.chat.completions.with_raw_response
+            # Here and not by whoever waits: a cancelled one would leave it unclosed.
+            held.client = client
 
 
 class Resources:

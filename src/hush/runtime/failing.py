@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from hush import semconv
 from hush.errors import Failure, LLMError, NodeError, NodeTimeoutError, RunError, text_of, type_name
 from hush.runtime.instrument import Ending
+from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hush.runtime.lineage import Blame
+    from hush.runtime.trail import Trail
 
 __all__ = (
     "BodyFailedError",
@@ -22,22 +24,27 @@ __all__ = (
     "only_interrupt",
     "root_of",
     "run_error",
+    "trail_of",
 )
 
 
 class BodyFailedError(Exception):
     """A graph failed; internal, carries the failures up and never reaches a user."""
 
-    def __init__(self, failures: Sequence[Failure], culprit: object) -> None:
+    def __init__(
+        self, failures: Sequence[Failure], culprit: object, trail: Trail = NO_TRAIL
+    ) -> None:
         """Keep the failures.
 
         Args:
             failures: the root failure first, then what failed at the same time.
             culprit: token of what failed first, for links to it.
+            trail: what the time until then was spent on.
         """
         super().__init__(str(failures[0]))
         self.failures = tuple(failures)
         self.culprit = culprit
+        self.trail = trail
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -55,6 +62,16 @@ def culprit_of(error: BaseException | None, token: object) -> object:
         token: the scope's own, for where nothing inside it is to blame.
     """
     return error.culprit if isinstance(error, BodyFailedError) else token
+
+
+def trail_of(error: BaseException | None, trail: Trail) -> Trail:
+    """Return what the time was spent on until something failed, if it did.
+
+    Args:
+        error: what came out of a scope; None where nothing did.
+        trail: the scope's own, for where it did not fail.
+    """
+    return error.trail if isinstance(error, BodyFailedError) else trail
 
 
 def failure_of(

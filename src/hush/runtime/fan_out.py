@@ -8,22 +8,26 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from dataclasses import replace
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import anyio
 
 from hush import semconv
 from hush.errors import Failure, ToleranceError, UnexpectedCancellationError, text_of
+from hush.runtime import presence
 from hush.runtime.attempt import Policy
 from hush.runtime.failing import BodyFailedError, culprit_of, failure_of
 from hush.runtime.isolation import isolated
 from hush.runtime.item_run import ItemOutcome, ItemRun
 from hush.runtime.lineage import Blame, Lineage
+from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.scheduler import INLINE_DEPTH
 from hush.runtime.source import Source
+from hush.runtime.trail import Chain
+from hush.runtime.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from anyio.abc import TaskGroup
@@ -32,10 +36,6 @@ if TYPE_CHECKING:
     from hush.runtime.node_context import RuntimeContext
 
 __all__ = ("run_fan_out",)
-
-RATE_LIMITED = 0.5
-"""A map whose items spent more than this share of their time waiting for shared limits was
-bound by these: more slots would only have made more items wait."""
 
 EARLY_ITEMS = 20
 """Items of an unsized source before a share of failures is judged."""
@@ -53,14 +53,15 @@ async def run_fan_out(ctx: RuntimeContext, request: FanOut) -> None:
         MapSourceError: a source failed.
     """
     fan_out = _FanOut(ctx, request)
+    presence.enter(fan_out)
     try:
         await fan_out.drive()
     except BaseException as error:
-        fan_out.annotate()
+        fan_out.over()
         # What fails at closing must not stand in the place of why it is closed.
         await fan_out.close_after(error)
         raise
-    fan_out.annotate()
+    fan_out.over()
     for fault in await fan_out.source.close():
         raise fault
 
@@ -81,13 +82,14 @@ class _FanOut:
         self.lineage = Lineage(ctx.place.lineage)
         self.context = copy_context()
         self.policy = Policy(request.retry, request.timeout_s, request.deadline_s)
-        self.ready_at = perf_counter()
+        self.clock = self.run.clock
+        self.ready_at = self.clock()
+        self.verdict = Verdict(request.max_concurrency, self.ready_at)
         self.carried: dict[str, Any] = {}
         self.group: TaskGroup | None = None
         self.workers = 0
-        self.running = self.peak = 0
+        self.last_chain: Chain | None = None
         self.begun = self.ok = self.failed = self.handled = self.retried = 0
-        self.busy_s = 0.0
         self.failures: list[Failure] = []
         self.culprit: object = self.seen.token
         self.fault: Exception | None = None
@@ -129,6 +131,7 @@ class _FanOut:
 
     async def _work(self, depth: int) -> None:
         previous: object = None
+        chain = Chain()
         while not (self.failures or self.fault):
             try:
                 pulled = await self.source.pull()
@@ -145,11 +148,20 @@ class _FanOut:
                 self._fail(fault)
                 return
             if pulled is None:
+                self.verdict.dry(self.clock())
                 return
             self.begun += 1
+            if self.begun == self.source.total:
+                self.verdict.dry(self.clock())
             self._hire()
+            began = self.clock()
             outcome = await self._one(*pulled, previous, depth)
             previous = outcome.token
+            now, record = self.clock(), outcome.record
+            self.verdict.end(now, record.index, record.run_s, record.wait_s)
+            chain.add(record.index, now - began, pulled[2], outcome.trail)
+            # Whoever ends last is the one for whom the map's end was waited.
+            self.last_chain = chain
             self._count(outcome)
 
     def _fail(self, fault: Exception) -> None:
@@ -186,16 +198,18 @@ class _FanOut:
             depth=depth,
             iteration=request.iterations,
             released_by=previous,
-            wait_slot_s=perf_counter() - self.ready_at - source_s if sized else 0.0,
+            wait_slot_s=self.clock() - self.ready_at - source_s if sized else 0.0,
             wait_source_s=source_s,
             fault=fault,
         )
-        self.running += 1
-        self.peak = max(self.peak, self.running)
+        self.verdict.start(self.clock())
+        outcome = None
         try:
-            return await isolated(self.context.copy(), item.execute())
+            outcome = await isolated(self.context.copy(), item.execute())
+            return outcome
         finally:
-            self.running -= 1
+            if outcome is None:
+                self.verdict.drop(self.clock())
 
     def _key(self, values: dict[str, Any]) -> tuple[str | None, Exception | None]:
         if self.request.key is None:
@@ -208,7 +222,6 @@ class _FanOut:
     def _count(self, outcome: ItemOutcome) -> None:
         record = outcome.record
         self.retried += record.attempts > 1
-        self.busy_s += record.run_s
         if outcome.error is None:
             if record.outcome == semconv.OUTCOME_HANDLED:
                 self._note_handled(outcome)
@@ -289,6 +302,11 @@ class _FanOut:
         if self.group is not None:
             self.group.cancel_scope.cancel()
 
+    def over(self) -> None:
+        """Say that all items are."""
+        presence.leave(self)
+        self.annotate()
+
     async def close_after(self, error: BaseException) -> None:
         """Close the source of a map that is over before its end; its faults come second.
 
@@ -317,7 +335,9 @@ class _FanOut:
         return [] if self.request.collect else late
 
     def annotate(self) -> None:
-        """Put the counts on the map's span."""
+        """Put the counts and times on the map's span, and leave its trail with the node."""
+        if self.last_chain is not None:
+            self.ctx.trail = self.last_chain.trail()
         done = self.ok + self.failed + self.handled
         facts: dict[str, Any] = {}
         if self.request.iterations:
@@ -331,12 +351,40 @@ class _FanOut:
                 semconv.MAP_HANDLED: self.handled,
                 semconv.MAP_CANCELLED: self.begun - done,
                 semconv.MAP_RETRIED: self.retried,
-                semconv.MAP_PEAK_CONCURRENCY: self.peak,
+                semconv.MAP_PEAK_CONCURRENCY: self.verdict.peak,
             }
             ledger = self.lineage.ledger
-            if ledger is not None and ledger.waited_s > RATE_LIMITED * self.busy_s:
-                facts[semconv.MAP_BOUND_BY] = semconv.BOUND_BY_RATE_LIMIT
+            waited_s = 0.0 if ledger is None else ledger.waited_s
+            facts |= self.verdict.facts(self.clock(), waited_s)
         if self.lineage.partial:
             facts[semconv.PARTIAL_FAILURE] = True
         for name, value in facts.items():
             self.seen.annotate(name, value)
+
+    # --- what is going on, asked from any thread -------------------------------------------
+
+    @property
+    def engine(self) -> object:
+        return self.run.engine
+
+    @property
+    def run_key(self) -> tuple[str, str, float]:
+        return self.run.state.run_id, self.run.plan.name, self.run.began
+
+    def nodes_now(self, now: float) -> Iterator[NodeNow]:
+        del now
+        return iter(())
+
+    def waits_now(self, now: float) -> Iterator[WaitNow]:
+        del now
+        return iter(())
+
+    def maps_now(self, now: float) -> Iterator[MapNow]:
+        yield MapNow(
+            self.ctx.path,
+            now - self.ready_at,
+            self.verdict.running,
+            self.ok + self.failed + self.handled,
+            self.source.total,
+            self.request.max_concurrency,
+        )

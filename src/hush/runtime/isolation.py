@@ -9,11 +9,16 @@ notice: what the coroutine yields goes to the task's own stepper.
 from __future__ import annotations
 
 import types
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from hush.runtime.stepping import stamp_here
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
     from contextvars import Context
+
+    from hush.runtime.stepping import Owner
 
 __all__ = ("isolated",)
 
@@ -21,27 +26,32 @@ T = TypeVar("T")
 
 
 @types.coroutine
-def isolated(context: Context, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+def isolated(
+    context: Context, coroutine: Coroutine[Any, Any, T], owner: Owner | None = None
+) -> Generator[Any, Any, T]:
     """Await ``coroutine`` with ``context`` as its context.
 
     Args:
         context: entered for each step; must not be entered elsewhere meanwhile.
         coroutine: not yet started.
+        owner: whom to blame for a step that holds up the loop; None for nobody, where
+            all that takes time is inside of another one.
 
     Returns:
         What the coroutine returns. Exceptions, cancellation among them, go in and come
         out as if it were awaited directly.
     """
     send, throw = coroutine.send, coroutine.throw
+    step = context.run if owner is None else partial(stamp_here().step, owner, context.run)
     try:
-        waited = context.run(send, None)
+        waited = step(send, None)
         while True:
             try:
                 value = yield waited
             except BaseException as error:  # noqa: BLE001  # handed to the coroutine, which raises it again
-                waited = context.run(throw, error)
+                waited = step(throw, error)
             else:
-                waited = context.run(send, value)
+                waited = step(send, value)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # a StopIteration's value is Any
     finally:

@@ -6,7 +6,6 @@ An iteration of a loop is an item too, with another name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,11 +15,12 @@ from hush.errors import text_of, type_name
 from hush.model.contract import ItemRecord
 from hush.runtime.attempt import Place, Policy, Tally, interrupted, persist
 from hush.runtime.events import ItemEnded, ItemStarted
-from hush.runtime.failing import failed, root_of
+from hush.runtime.failing import failed, root_of, trail_of
 from hush.runtime.instrument import OK, Ending, Scope
 from hush.runtime.lineage import Lineage
 from hush.runtime.scheduler import run_graph
 from hush.runtime.state import Frame
+from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hush.plan.plan import Plan
     from hush.runtime.instrument import Level
     from hush.runtime.state import Run
+    from hush.runtime.trail import Trail
 
 __all__ = ("ItemOutcome", "ItemRun")
 
@@ -40,6 +41,8 @@ class ItemOutcome:
     token: object
     error: Exception | None = None
     """What it failed with; None where it did not."""
+    trail: Trail = NO_TRAIL
+    """Critical path of its body."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,8 @@ class ItemRun:
     wait_source_s: float
     fault: Exception | None = None
     """Why it cannot run: its key could not be made."""
+    trail: Trail = NO_TRAIL
+    """Critical path of its body, once that is over."""
 
     async def execute(self) -> ItemOutcome:
         """Run the item once.
@@ -80,7 +85,7 @@ class ItemRun:
         lineage = Lineage(self.lineage)
         tally = Tally()
         events = run.events
-        began = perf_counter()
+        began = run.clock()
         outputs: Mapping[str, Any] | None = None
         error: Exception | None = None
         ending = OK
@@ -104,7 +109,7 @@ class ItemRun:
                     seen.end(ending)
                     raise
                 finally:
-                    run_s = perf_counter() - began - tally.backoff_s
+                    run_s = run.clock() - began - tally.backoff_s
                     self._annotate(place, run_s)
                 seen.end(ending)
         except anyio.get_cancelled_exc_class():
@@ -114,7 +119,7 @@ class ItemRun:
         record = self._record(ending, outputs if error is None else None, tally, run_s)
         if events is not None:
             await events.emit(self._ended(path, ending, run_s))
-        return ItemOutcome(record, seen.token, error)
+        return ItemOutcome(record, seen.token, error, trail=trail_of(error, self.trail))
 
     async def _once(self, path: str, place: Place) -> dict[str, Any]:
         if self.fault is not None:
@@ -128,7 +133,7 @@ class ItemRun:
             limited=self.limited,
             depth=self.depth,
         )
-        await run_graph(frame, self.run, place.seen)
+        self.trail = await run_graph(frame, self.run, place.seen)
         return frame.results()
 
     def _judge(self, outputs: Mapping[str, Any]) -> Ending:

@@ -56,8 +56,11 @@ async def run_iteration(
         wait_slot_s=0.0,
         wait_source_s=0.0,
     )
+    clock = ctx.place.run.clock
+    began = clock()
     outcome = await isolated(copy_context(), item.execute())
     ctx.previous_round = outcome.token
+    ctx.ended_round(index, clock() - began, outcome.trail)
     if outcome.error is not None:
         raise outcome.error
     return dict(outcome.record.outputs or {})

@@ -17,6 +17,7 @@ from hush.runtime.fan_out import run_fan_out
 from hush.runtime.iteration import run_iteration
 from hush.runtime.scheduler import run_graph
 from hush.runtime.state import Frame
+from hush.runtime.trail import NO_TRAIL, Chain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hush.plan.plan import NodePlan
     from hush.runtime.attempt import Place
     from hush.runtime.events import EventSink
+    from hush.runtime.trail import Trail
 
 __all__ = ("RuntimeContext",)
 
@@ -35,7 +37,7 @@ NO_BODY = BodyOutputs()
 class RuntimeContext:
     """The :class:`~hush.model.contract.NodeContext` of one node's run."""
 
-    __slots__ = ("depth", "frame", "limited", "node", "place", "previous_round")
+    __slots__ = ("_rounds", "depth", "frame", "limited", "node", "place", "previous_round", "trail")
 
     def __init__(self, node: NodePlan, frame: Frame, place: Place, *, depth: int) -> None:
         """Bind node, surroundings and observation."""
@@ -45,6 +47,9 @@ class RuntimeContext:
         self.depth = depth
         spec = node.node
         self.limited = frame.limited or spec.timeout_s is not None or spec.deadline_s is not None
+        self.trail: Trail = NO_TRAIL
+        """Critical path of what the node contains."""
+        self._rounds = Chain()
         self.previous_round: object = None
         """Token of the loop round before the current one."""
 
@@ -180,12 +185,17 @@ class RuntimeContext:
             limited=self.limited,
             depth=self.depth,
         )
-        await run_graph(frame, self.place.run, self.place.seen)
+        self.trail = await run_graph(frame, self.place.run, self.place.seen)
         return frame.results()
 
     async def run_iteration(self, index: int, values: Mapping[str, Any]) -> dict[str, Any]:
         """Run the body once as an iteration."""
         return await run_iteration(self, index, values)
+
+    def ended_round(self, index: int, seconds: float, trail: Trail) -> None:
+        """Take note that a round of a loop is over."""
+        self._rounds.add(index, seconds, 0.0, trail)
+        self.trail = self._rounds.trail()
 
     async def fan_out(self, request: FanOut) -> None:
         """Run the body for every item of a source."""

@@ -8,8 +8,7 @@ nobody sees one without the other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from time import perf_counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,20 +16,25 @@ import anyio.lowlevel
 
 from hush import semconv
 from hush.errors import Failure, MissingValueError, OutputError, text_of, type_name
+from hush.log import get_logger
 from hush.model.contract import Selection
 from hush.model.ref import MISSING, Ref, parts
 from hush.runtime.attempt import Place, Policy, Tally, interrupted, persist
+from hush.runtime.chronicle import NO_FACTS
 from hush.runtime.events import NodeEnded, NodeStarted
-from hush.runtime.failing import culprit_of, failed, failure_of
+from hush.runtime.failing import culprit_of, failed, failure_of, trail_of
 from hush.runtime.instrument import OK, Ending, Scope
+from hush.runtime.stepping import stamp_here
+from hush.runtime.trail import NO_TRAIL, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hush.plan.plan import NodePlan, StarInput
-    from hush.runtime.instrument import Level
+    from hush.runtime.instrument import Level, Observation
     from hush.runtime.lineage import Lineage
     from hush.runtime.state import Frame, Run
+    from hush.runtime.trail import Trail
 
 __all__ = ("Done", "NodeRun", "Release")
 
@@ -45,6 +49,8 @@ class Release:
     """Token of the predecessor that released it; None where it starts with its graph."""
     after: Sequence[object] = ()
     """Tokens of the predecessors that arrived."""
+    facts: Mapping[str, Any] = field(default_factory=lambda: NO_FACTS)
+    """What it waited for, where that was more than one."""
     fault: Exception | None = None
     """Why it cannot run although it is its turn: a join that cannot be met."""
 
@@ -63,6 +69,8 @@ class Done:
     """Why it failed where the outputs tell of it instead."""
     culprit: object = None
     """Token of what failed first, the node itself or something inside it."""
+    trail: Trail = NO_TRAIL
+    """What its time was spent on, where that is more than itself."""
 
 
 @dataclass(slots=True)
@@ -75,6 +83,10 @@ class NodeRun:
     lineage: Lineage
     release: Release
     depth: int
+    seen: Observation | None = None
+    """Its observation while it runs."""
+    blocked_s: float = 0.0
+    """How long it held up the event loop."""
 
     @property
     def path(self) -> str:
@@ -98,15 +110,17 @@ class NodeRun:
             semconv.NODE_NAME: node.name,
             semconv.NODE_PATH: path,
             semconv.NODE_KIND: node.kind,
+            **self.release.facts,
         }
         level: Level = LEVELS.get(node.kind, "node") if node.body is not None else "node"
         release = self.release
         scope = Scope(level, node.name, facts, release.by, release.by is None, release.after)
         events = run.events
-        began = perf_counter()
+        began = run.clock()
         ending = OK
         try:
             with run.instrument.observe(scope) as seen:
+                self.seen = seen
                 place = Place(run, node.name, path, seen, self.lineage, Tally(), self.frame.index)
                 try:
                     if events is not None:
@@ -120,7 +134,7 @@ class NodeRun:
                     seen.end(ending)
                     raise
                 finally:
-                    self._annotate(place, perf_counter() - began)
+                    self._annotate(place, run.clock() - began)
                 seen.end(ending)
         except anyio.get_cancelled_exc_class():
             if events is not None:
@@ -131,12 +145,13 @@ class NodeRun:
         return done
 
     def _ended(self, ending: Ending, began: float) -> NodeEnded:
-        node, seconds = self.node, perf_counter() - began
+        node, seconds = self.node, self.run.clock() - began
         said = _said(ending)
         return NodeEnded(self.path, node.name, node.kind, ending.outcome, seconds, said)
 
     def _annotate(self, place: Place, total_s: float) -> None:
         seen, tally = place.seen, place.tally
+        stamp_here().settle(self)
         seen.annotate(semconv.RUN_S, total_s - tally.backoff_s - tally.waited_s)
         if tally.waited_s:
             seen.annotate(semconv.WAIT_LIMITER_S, tally.waited_s)
@@ -145,6 +160,24 @@ class NodeRun:
         if self.node.node.retry is not None or tally.backoff_s:
             seen.annotate(semconv.BACKOFF_S, tally.backoff_s)
         self.lineage.annotate(seen)
+
+    def blocked(self, seconds: float, where: str | None) -> None:
+        """Take note that a step of the node held up the event loop."""
+        self.blocked_s += seconds
+        if self.seen is not None:
+            self.seen.annotate(semconv.LOOP_BLOCKED_S, self.blocked_s)
+            facts = {semconv.LOOP_BLOCKED_S: seconds, semconv.LOOP_BLOCKED_AT: where or "unknown"}
+            self.seen.event(semconv.EVENT_LOOP_BLOCKED, facts)
+        if self.node.name in self.run.warned:
+            return
+        self.run.warned.add(self.node.name)
+        get_logger().warning(
+            "a node holds up the event loop, and everything else on it; "
+            "give it run_in='thread', or let it await",
+            **{semconv.NODE_PATH: self.path},
+            blocked_s=round(seconds, 3),
+            where=where,
+        )
 
     async def _under_policies(self, place: Place) -> Done:
         # One checkpoint a node keeps the loop fair and lets cancellation in, also where
@@ -158,7 +191,9 @@ class NodeRun:
 
         async def once() -> Done:
             outputs = await spec.execute(self._resolve(place.path), ctx)
-            return self._checked(outputs, place)
+            done = self._checked(outputs, place)
+            done.trail = ctx.trail or _pauses(place.tally)
+            return done
 
         return await persist(once, policy, place)
 
@@ -277,7 +312,9 @@ class NodeRun:
         ending = failed(error, place.path, recorded=tally.has_recorded(error))
         if not node.node.captures:
             culprit = culprit_of(error, place.seen.token)
-            return Done(place.seen.token, {}, {}, failures=failures, culprit=culprit), ending
+            trail = trail_of(error, _pauses(tally))
+            done = Done(place.seen.token, {}, {}, failures=failures, culprit=culprit, trail=trail)
+            return done, ending
         self.lineage.mark_partial()
         for failure in failures:
             self.run.note(replace(failure, kind="captured"))
@@ -299,6 +336,14 @@ class NodeRun:
                 writes[output.key] = outputs["error"]
         chosen = frozenset[str]() if node.node.targets() else None
         return Done(place.seen.token, outputs, writes, chosen, captured=failures), ending
+
+
+def _pauses(tally: Tally) -> Trail:
+    """Return what a node without a body spent its time on besides itself."""
+    if not tally.waited_s and not tally.backoff_s:
+        return NO_TRAIL
+    pauses = ((" (waited for a limit)", tally.waited_s), (" (paused)", tally.backoff_s))
+    return tuple(Step(label, seconds) for label, seconds in pauses if seconds > 0.0)
 
 
 def _is_plain_error(source: Ref) -> bool:

@@ -18,17 +18,24 @@ import anyio.lowlevel
 from hush import semconv
 from hush.errors import Failure, JoinError, UnexpectedCancellationError
 from hush.model.join import First
+from hush.runtime import presence
+from hush.runtime.chronicle import Chronicle
 from hush.runtime.failing import BodyFailedError
 from hush.runtime.isolation import isolated
 from hush.runtime.lineage import Blame, Lineage
 from hush.runtime.node_run import Done, NodeRun, Release
+from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.ready_set import ReadySet, Status, Step
+from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anyio.abc import TaskGroup
 
     from hush.runtime.instrument import Observation
     from hush.runtime.state import Frame, Run
+    from hush.runtime.trail import Trail
 
 __all__ = ("run_graph",)
 
@@ -38,8 +45,11 @@ INLINE_DEPTH = 4
 Turn = tuple[int, Release]
 """A node whose turn it is."""
 
+AT_ONCE = Release()
+"""Of a node that waits for nothing."""
 
-async def run_graph(frame: Frame, run: Run, seen: Observation) -> None:
+
+async def run_graph(frame: Frame, run: Run, seen: Observation) -> Trail:
     """Run one graph once.
 
     Args:
@@ -47,18 +57,24 @@ async def run_graph(frame: Frame, run: Run, seen: Observation) -> None:
         run: the run that it belongs to.
         seen: the observation of whatever contains it, for the skipped nodes.
 
+    Returns:
+        Its critical path.
+
     Raises:
         BodyFailedError: a node failed; everything it started is over.
     """
     graph = _GraphRun(frame, run)
+    presence.enter(graph)
     try:
         await graph.drive()
+        return graph.chronicle.trail()
     except BaseException as error:
         if not isinstance(error, Exception):
             # Cancelled from outside while it was failing: its failures go no other way up.
             frame.lineage.add_late([*graph.failures, *graph.lineage.take_late()])
         raise
     finally:
+        presence.leave(graph)
         if graph.skipped:
             names = graph.skipped[: semconv.SKIPPED_LIMIT]
             seen.annotate(semconv.SKIPPED, names)
@@ -74,6 +90,7 @@ class _GraphRun:
         self.ready = ReadySet(frame.plan.shape)
         self.lineage = Lineage(frame.lineage)
         self.context = copy_context()
+        self.chronicle = Chronicle(frame.plan, self.ready)
         self.tokens: list[object] = [None] * len(frame.plan.nodes)
         self.failures: list[Failure] = []
         self.culprit: object = None
@@ -98,7 +115,7 @@ class _GraphRun:
                     self._spawn(turn)
         if self.failures:
             self.failures.extend(self.lineage.take_late())
-            raise BodyFailedError(self.failures, self.culprit)
+            raise BodyFailedError(self.failures, self.culprit, self.chronicle.trail())
         if not self.ready.finished:
             # A task went away without a word. If we are being cancelled ourselves, the
             # checkpoint says so; else something cancelled the task behind our back.
@@ -133,16 +150,17 @@ class _GraphRun:
         lineage = Lineage(self.lineage)
         node_run = NodeRun(self.plan.nodes[i], self.frame, self.run, lineage, release, depth)
         if i not in self.plan.shape.lanes:
-            done = await isolated(self.context.copy(), node_run.execute())
+            done = await isolated(self.context.copy(), node_run.execute(), node_run)
             return self._end(i, done)
         lost = True
         with anyio.CancelScope() as scope:
             self.racing[i] = (scope, lineage)
-            done = await isolated(self.context.copy(), node_run.execute())
+            done = await isolated(self.context.copy(), node_run.execute(), node_run)
             lost = False
         self.racing.pop(i, None)
         if lost or lineage.blame is not None:
             # Cancelled, or too late to be: whoever lost a race writes nothing.
+            self.chronicle.ended(i, self.run.clock(), NO_TRAIL)
             if not lost:
                 for failure in done.failures:
                     self.run.note(replace(failure, kind="tolerated"))
@@ -152,6 +170,7 @@ class _GraphRun:
     def _end(self, i: int, done: Done) -> list[Turn]:
         """Write what a node gave and release what waited for it, in one go."""
         self.tokens[i] = done.token
+        self.chronicle.ended(i, self.run.clock(), done.trail)
         if self.failures:
             self.failures.extend(done.failures)
             return []
@@ -214,12 +233,19 @@ class _GraphRun:
                 lineage.blame = Blame(semconv.REASON_RACE_LOST, path, token)
                 scope.cancel()
         turns: list[Turn] = []
+        now = self.run.clock()
         for i in step.ready:
             self._protect(i, winner_writes)
+            self.chronicle.ready_at[i] = now
             by = self.ready.release[i]
+            if by is None:
+                turns.append((i, AT_ONCE))
+                continue
             after = [self.tokens[p] for p in self.ready.arrivals[i]]
-            turns.append((i, Release(None if by is None else self.tokens[by], after)))
+            lost = [loser for loser, join in step.losers if join == i]
+            turns.append((i, Release(self.tokens[by], after, self.chronicle.fan_in(i, lost))))
         for i in step.unmet:
+            self.chronicle.ready_at[i] = now
             after = [self.tokens[p] for p in self.plan.shape.hard[i] if self.tokens[p] is not None]
             last = after[-1] if after else None
             turns.append((i, Release(last, after, fault=self._join_error(i))))
@@ -258,3 +284,34 @@ class _GraphRun:
 
     def _path(self, i: int) -> str:
         return f"{self.frame.path}.{self.plan.nodes[i].name}"
+
+    # --- what is going on, asked from any thread -----------------------------------------
+
+    @property
+    def engine(self) -> object:
+        return self.run.engine
+
+    @property
+    def run_key(self) -> tuple[str, str, float]:
+        return self.run.state.run_id, self.run.plan.name, self.run.began
+
+    def nodes_now(self, now: float) -> Iterator[NodeNow]:
+        for i, node in enumerate(self.plan.nodes):
+            if self.ready.status[i] is Status.RUNNING and node.body is None:
+                yield NodeNow(self._path(i), node.kind, now - self.chronicle.ready_at[i])
+
+    def waits_now(self, now: float) -> Iterator[WaitNow]:
+        for i, node in enumerate(self.plan.nodes):
+            arrived = self.ready.arrivals[i]
+            if not arrived or self.ready.status[i] is not Status.WAITING:
+                continue
+            names = [self.plan.nodes[p].name for p in self.ready.pending(i)]
+            since = self.chronicle.ended_at[arrived[0]]
+            got = tuple(self.plan.nodes[p].name for p in arrived)
+            yield WaitNow(
+                self._path(i), node.name, self.run.plan.name, now - since, got, tuple(names)
+            )
+
+    def maps_now(self, now: float) -> Iterator[MapNow]:
+        del now
+        return iter(())

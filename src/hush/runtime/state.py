@@ -5,24 +5,30 @@ from __future__ import annotations
 import random
 import uuid
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from hush.model.ref import MISSING
 from hush.runtime.ledger import Ledger
+from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hush.errors import Failure
-    from hush.model.contract import NodeContext
     from hush.model.usage import Usage
     from hush.plan.plan import Plan
     from hush.runtime.events import EventSink
     from hush.runtime.instrument import Instrument
     from hush.runtime.lineage import Lineage
+    from hush.runtime.node_context import RuntimeContext
     from hush.runtime.placement import Caller, Placement
+    from hush.runtime.trail import Trail
 
 __all__ = ("Frame", "Run", "RunState")
+
+CLOCK: Callable[[], float] = perf_counter
+"""What runs tell the time by; a test may put a clock of its own here."""
 
 ITEM_LIMIT = 10_000
 """Most entries from inside items that a run's records hold; their number has no bound."""
@@ -116,6 +122,8 @@ class RunState:
         self.execution_order: list[str] = []
         self.omitted = 0
         """Starts inside items that ``execution_order`` had no room for."""
+        self.critical_path: Trail = NO_TRAIL
+        """What the run's time was spent on, step by step; empty until it is over."""
         self.ledger = Ledger()
         """What models were used for, so far."""
         self._in_items = 0
@@ -180,7 +188,7 @@ class Run:
     placement: Placement
     caller: Caller
     events: EventSink | None
-    context_type: Callable[..., NodeContext]
+    context_type: Callable[..., RuntimeContext]
     """Makes what a node may ask of the runtime; given, because it runs graphs itself."""
     random: random.Random = field(default_factory=random.Random)
     skipped: list[str] = field(default_factory=list)
@@ -193,6 +201,14 @@ class Run:
     skipped_in_items: int = 0
     resources: Any = None
     """What the engine opened of the resources that nodes name; opaque here."""
+    engine: object = None
+    """Who runs it."""
+    clock: Callable[[], float] = field(default_factory=lambda: CLOCK)
+    """Tells the instants of which facts are made, in seconds since any."""
+    began: float = 0.0
+    """When it began, by that clock."""
+    warned: set[str] = field(default_factory=set)
+    """Nodes of which a warning was logged, by name."""
     listeners: dict[int, EventSink] = field(default_factory=dict)
     """Callbacks of nodes, by identity: the faults of each are logged once in a run."""
 

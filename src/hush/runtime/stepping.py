@@ -69,14 +69,27 @@ class Stamp:
             return run(*args)
         finally:
             lasted = perf_counter() - began
-            own = lasted - self.inner_s
+            if lasted - self.inner_s > BLOCKED_S:
+                self.settle(owner)
             self.owner, self.since = outer, outer_since
             self.inner_s = outer_inner + lasted
-            where = None
-            if self.caught is owner:
-                where, self.caught = self.where, None
-            if own > BLOCKED_S:
-                owner.blocked(own, where)
+
+    def settle(self, owner: Owner) -> None:
+        """Tell an owner if its present step has lasted too long already.
+
+        Where a step ends together with what it belongs to, that must be told before.
+
+        Args:
+            owner: whose step it is; nothing happens where it is another's.
+        """
+        own = perf_counter() - self.since - self.inner_s
+        if own <= BLOCKED_S or self.owner is not owner:
+            return
+        # What was told is not told again when the step is over.
+        self.inner_s += own
+        where = self.where if self.caught is owner else None
+        self.caught = None
+        owner.blocked(own, where)
 
 
 _stamps: dict[int, Stamp] = {}

@@ -9,16 +9,19 @@ for themselves, and the others are counted together.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ("NO_TRAIL", "Chain", "Step", "Trail", "shortened", "told", "within")
+__all__ = ("NO_TRAIL", "Chain", "Step", "Trail", "rest_of", "shortened", "told", "within")
 
 LIMIT: Final = 20
 """Most steps of a trail."""
+WORTH_A_STEP: Final = 0.05
+"""Share of a whole from which on a remainder is told."""
 LONGEST: Final = 4
 """Items of one worker of a map that stand for themselves."""
 
@@ -59,7 +62,7 @@ def within(label: str, seconds: float, inner: Trail) -> list[Step]:
     ]
     rest = seconds - sum(step.seconds for step in inner)
     # Opening spans, resolving inputs, starting tasks: seldom worth a line.
-    if rest > 0.05 * seconds:
+    if rest > WORTH_A_STEP * seconds:
         steps.append(Step(f"{label} (itself)", rest))
     return steps
 
@@ -83,10 +86,19 @@ def shortened(steps: Iterable[Step], limit: int = LIMIT) -> Trail:
         return every
     ranked = sorted(range(len(every)), key=lambda i: every[i].seconds, reverse=True)
     kept = sorted(ranked[: limit - 1])
-    left = [every[i] for i in sorted(ranked[limit - 1 :])]
+    left = [every[i] for i in ranked[limit - 1 :]]
     count = sum(max(step.others, 1) for step in left)
-    rest = Step(f"({count} shorter steps)", sum(step.seconds for step in left), count)
-    return (*(every[i] for i in kept), rest)
+    return (*(every[i] for i in kept), rest_of([step.seconds for step in left], count))
+
+
+def rest_of(seconds: Iterable[float], count: int) -> Step:
+    """Return one step for many that are too short to stand for themselves.
+
+    Args:
+        seconds: theirs.
+        count: how many they are.
+    """
+    return Step(f"({count} shorter steps)", math.fsum(seconds), count)
 
 
 class Chain:
@@ -130,7 +142,7 @@ class Chain:
         if others:
             rest = self.seconds - sum(one[0] for one in self._longest)
             steps.append(Step(f" ({others} more items)", rest, others))
-        if self.source_s > 0.0:
+        if self.source_s > WORTH_A_STEP * (self.seconds + self.source_s):
             steps.append(Step(" (source)", self.source_s))
         return shortened(steps)
 

@@ -1,0 +1,138 @@
+"""Chronicle: when each node of a graph became ready and ended, and what follows from that.
+
+From these instants alone, and from who released whom, come the facts of fan-ins and the
+graph's critical path. No clock is read here: the instants are told.
+"""
+
+from __future__ import annotations
+
+from heapq import nlargest
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from hush import semconv
+from hush.model.join import First
+from hush.runtime.trail import LIMIT, NO_TRAIL, Step, Trail, rest_of, shortened, within
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hush.plan.plan import Plan
+    from hush.runtime.ready_set import ReadySet
+
+__all__ = ("NO_FACTS", "Chronicle")
+
+NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Chronicle:
+    """The instants of one graph's run, in seconds since any.
+
+    Attributes:
+        ready_at: by node, when it became ready; only meaningful once it has.
+        ended_at: by node, when it ended; likewise.
+        last: the node that settled last.
+    """
+
+    __slots__ = ("_plan", "_ready", "_trails", "ended_at", "last", "ready_at")
+
+    def __init__(self, plan: Plan, ready: ReadySet) -> None:
+        """Start with nothing.
+
+        Args:
+            plan: the graph.
+            ready: tells who released whom.
+        """
+        self._plan = plan
+        self._ready = ready
+        size = len(plan.nodes)
+        self.ready_at = [0.0] * size
+        self.ended_at = [0.0] * size
+        self.last: int | None = None
+        self._trails: dict[int, Trail] = {}
+
+    def ended(self, i: int, now: float, trail: Trail) -> None:
+        """Take note that a node ended.
+
+        Args:
+            i: its index.
+            now: the instant.
+            trail: what is known of its inside.
+        """
+        self.ended_at[i] = now
+        self.last = i
+        if trail:
+            self._trails[i] = trail
+
+    def fan_in(self, i: int, cancelled: Sequence[int] = ()) -> Mapping[str, Any]:
+        """Return what a node that is about to start waited for.
+
+        Args:
+            i: its index.
+            cancelled: predecessors that its start cancels.
+
+        Returns:
+            Facts by names of :mod:`hush.semconv`; none where it waited for one only.
+        """
+        shape = self._plan.shape
+        if len(shape.hard[i]) + len(shape.soft[i]) < 2:  # noqa: PLR2004  # two make a fan-in
+            return NO_FACTS
+        arrivals = self._ready.arrivals[i]
+        pending = [p for p in self._ready.pending(i) if p not in cancelled]
+        if len(arrivals) + len(pending) + len(cancelled) < 2:  # noqa: PLR2004  # the others were skipped
+            return NO_FACTS
+        nodes = self._plan.nodes
+        times = [self.ended_at[p] for p in arrivals]
+        facts: dict[str, Any] = {
+            semconv.FAN_IN_COUNT: len(arrivals),
+            semconv.FAN_IN_MODE: self._mode(i),
+        }
+        released_by = self._ready.release[i]
+        if released_by is not None:
+            facts[semconv.FAN_IN_LAST] = nodes[released_by].name
+        if times:
+            first, last = times[0], times[-1]
+            facts[semconv.FAN_IN_SPREAD_S] = last - first
+            # Where one is enough, no other arrival could have made it start earlier.
+            alone = len(times) == 1 or bool(shape.soft[i] and not shape.hard[i])
+            facts[semconv.FAN_IN_LEAD_S] = 0.0 if alone else last - times[-2]
+            facts[semconv.FAN_IN_ARRIVALS] = [
+                f"{nodes[p].name} +{self.ended_at[p] - first:.6f}s"
+                for p in arrivals[: semconv.LINK_LIMIT]
+            ]
+        if pending:
+            names = [nodes[p].name for p in pending[: semconv.LINK_LIMIT]]
+            facts[semconv.FAN_IN_LATE] = names
+        if cancelled:
+            names = [nodes[p].name for p in cancelled[: semconv.LINK_LIMIT]]
+            facts[semconv.FAN_IN_CANCELLED] = names
+        return facts
+
+    def _mode(self, i: int) -> str:
+        shape = self._plan.shape
+        if shape.quorum[i]:
+            race = isinstance(self._plan.nodes[i].node.join, First)
+            return semconv.FAN_IN_FIRST if race else semconv.FAN_IN_QUORUM
+        return semconv.FAN_IN_ANY if shape.soft[i] else semconv.FAN_IN_ALL
+
+    def trail(self) -> Trail:
+        """Return the critical path up to now: back from the node that ended last."""
+        path: list[tuple[float, int]] = []
+        i = self.last
+        while i is not None:
+            path.append((max(0.0, self.ended_at[i] - self.ready_at[i]), i))
+            i = self._ready.release[i]
+        path.reverse()
+        # Of a long path only what will be told is looked into.
+        kept, short = path, []
+        if len(path) > LIMIT:
+            least = nlargest(LIMIT, path)[-1]
+            kept = [one for one in path if one >= least]
+            short = [one for one in path if one < least]
+        steps: list[Step] = []
+        for seconds, i in kept:
+            inner = self._trails.get(i, NO_TRAIL)
+            steps.extend(within(self._plan.nodes[i].name, seconds, inner))
+        if short:
+            steps.append(rest_of([seconds for seconds, _ in short], len(short)))
+        return shortened(steps)
