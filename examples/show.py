@@ -1,30 +1,23 @@
-"""What the examples print: progress, tables, the trace. No part of a workflow."""
+"""What the examples print: progress, reports, tokens. No part of a workflow."""
 
-import logging
 import os
-import socket
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 from rich.text import Text
 
-from hush.core import Event, ItemEnded, ItemStarted
-from hush.insight.glyphs import choose_glyphs
-from hush.insight.record import from_span
-from hush.insight.tree import group_traces
-from hush.insight.waterfall import print_waterfall
-from hush.observe import configure
+from hush.core import Event, ItemEnded, ItemStarted, NodeEnded, RunResult, Usage
+from hush.insight.wording import format_cost, format_duration
 
 MOST_FAILURES = 8
-MOST_ITEMS = 4  # in the waterfall
 NAME_CELLS = 38
 
 if isinstance(sys.stdout, TextIOWrapper):
@@ -48,9 +41,15 @@ console = Output(
 )
 
 
+def printable(text: object) -> str:
+    """Replace control characters, in one line."""
+    line = " ".join(str(text).split("\n"))
+    return "".join(char if char.isprintable() else "?" for char in line)
+
+
 def say(text: object = "", style: str = "", *, one_line: bool = False) -> None:
     """Print text, wrapped at the width or cut to one line, without control characters."""
-    line = Text("".join(char if char.isprintable() else "?" for char in str(text)), style)
+    line = Text(printable(text), style)
     if one_line:
         line.truncate(console.width, overflow="ellipsis")
     console.print(line)
@@ -115,6 +114,111 @@ class Progress:
             say(counts)
 
 
+class Seconds(dict[str, float]):
+    """How long nodes ran, by their paths, from a run's events."""
+
+    def __call__(self, event: Event) -> None:
+        """Take an event of the run."""
+        if isinstance(event, NodeEnded):
+            self[event.path] = event.run_s
+
+
+@dataclass(frozen=True)
+class Row:
+    """One answer of a model."""
+
+    case: str
+    content: str | None
+    model_used: str
+    resource_used: str
+    tokens_used: Mapping[str, int | None]
+    cost_usd: float | None
+    seconds: float
+
+
+def row_of(result: RunResult, path: str, seconds: Seconds, **other: Any) -> Row:
+    """Return what an LLMNode gave.
+
+    Args:
+        result: of the run.
+        path: of the node.
+        seconds: heard all events of the run.
+        other: fields that shall be others.
+    """
+    keys = ("content", "model_used", "resource_used", "tokens_used", "cost_usd")
+    facts = {key: result.state[path, key] for key in keys}
+    return Row(**{"case": facts["resource_used"], "seconds": seconds[path], **facts, **other})
+
+
+def answer(row: Row) -> None:
+    """Print an answer, which model gave it, and what it took."""
+    into, out = counts(row.tokens_used)
+    took = f"{into} tokens in, {out} out{cost(row.cost_usd)}, {format_duration(row.seconds)}"
+    say(f"    {row.case}: {took}")
+    indented(row.content, 6)
+
+
+def indented(text: object, cells: int) -> None:
+    """Print text, wrapped, behind so many spaces."""
+    for line in Text(printable(text)).wrap(console, console.width - cells):
+        say(" " * cells + line.plain.rstrip(), one_line=True)
+
+
+def cost(usd: float | None) -> str:
+    """Return a cost with a comma before it; nothing where none is known."""
+    return "" if usd is None else f", {format_cost(usd)}"
+
+
+def counts(tokens: Mapping[str, int | None]) -> tuple[str, str]:
+    """Return the tokens that went in and that came out."""
+    into, out = (tokens[key] for key in ("prompt_tokens", "completion_tokens"))
+    return "?" if into is None else f"{into:,}", "?" if out is None else f"{out:,}"
+
+
+def table(rows: Sequence[Row]) -> None:
+    """Print a table of answers."""
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=False, pad_edge=False)
+    shown.add_column("case", no_wrap=True)
+    shown.add_column("answer", ratio=1)
+    shown.add_column("model", overflow="fold", max_width=16)
+    for name in ("in", "out", "cost", "time"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        via = "" if row.resource_used == row.model_used else f"\nof {row.resource_used}"
+        shown.add_row(
+            row.case,
+            printable(row.content),
+            row.model_used + via,
+            *counts(row.tokens_used),
+            "?" if row.cost_usd is None else format_cost(row.cost_usd),
+            format_duration(row.seconds),
+        )
+    console.print(shown)
+
+
+def answers(texts: Mapping[str, str]) -> None:
+    """Print answers, a line each."""
+    cells = max(len(name_of(name)) for name in texts)
+    for name, text in texts.items():
+        say(f"    {name_of(name):<{cells}}  {text}", one_line=True)
+
+
+def usage(result: RunResult, answers: int) -> None:
+    """Print what a run's calls to models used."""
+    again = result.usage.calls - answers
+    repeated = f" ({again} repeated)" if again > 0 else ""
+    say(f"  {answers} answers from {used(result.usage)}{repeated}")
+
+
+def used(usage: Usage) -> str:
+    """Say what calls used."""
+    wasted = f", {usage.wasted_tokens:,} wasted" if usage.wasted_tokens else ""
+    return (
+        f"{usage.calls} calls, tokens {usage.input_tokens:,} in, {usage.output_tokens:,} out"
+        f"{wasted}{cost(usage.cost_usd)}"
+    )
+
+
 def report(result: Mapping[str, Any]) -> None:
     """Print totals, the most complex modules and the most common keywords."""
     totals = result["totals"]
@@ -144,76 +248,3 @@ def failures(failed: Sequence[tuple[str, str]]) -> None:
         say(f"  {name:<{cells}}  {error}", one_line=True)
     if len(failed) > MOST_FAILURES:
         say(f"  and {len(failed) - MOST_FAILURES:,} more")
-
-
-class Tracing(logging.Handler):
-    """Keeps the spans for the waterfall and, where the environment says so, sends them."""
-
-    def __init__(self) -> None:
-        """Set up tracing for this process."""
-        super().__init__(logging.WARNING)
-        variables = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-        self._endpoint = next(filter(None, map(os.environ.get, variables)), None)
-        self._problem = unreachable(self._endpoint) if self._endpoint else None
-        if self._endpoint is None or self._problem:
-            os.environ["OTEL_TRACES_EXPORTER"] = "none"
-        # The exporter tells its failures to the log and to nobody else.
-        exporters = logging.getLogger("opentelemetry")
-        exporters.addHandler(self)
-        exporters.propagate = False
-        self._memory = InMemorySpanExporter()
-        try:
-            self._telemetry = configure(processors=[SimpleSpanProcessor(self._memory)])
-        except ValueError as error:  # a variable OTEL_* that nobody understands
-            sys.exit(f"error: {error}")
-        if self._problem:
-            say(f"{self._endpoint} {self._problem}: the spans stay here", "bold yellow")
-        elif self._endpoint:
-            say(f"the spans also go to {self._endpoint}")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Note the first failure; a transient one is tried again."""
-        text = record.getMessage()
-        if not text.startswith("Transient"):
-            self._problem = self._problem or f"has not got all spans ({text})"
-
-    def show(self, trace_id: str | None) -> None:
-        """Print the trace, and where else it can be seen."""
-        spans = [from_span(span) for span in self._memory.get_finished_spans()]
-        tree = group_traces(spans).get(trace_id or "")
-        if tree is None:
-            title("Trace: no spans; a variable OTEL_* has turned them off")
-            return
-        say()
-        print_waterfall(tree, width=console.width, max_items=MOST_ITEMS)
-        glyphs = choose_glyphs(console.encoding)
-        say(
-            f"{glyphs.wait * 2} waiting for a slot  {glyphs.run * 2} running  "
-            f"! failure, handled  {glyphs.levels[-1]} how many at once",
-            "dim",
-        )
-        say()
-        if self._endpoint is None:
-            say(f"trace id {trace_id}; to see such a trace in Jaeger:")
-            say("  docker compose -f deploy/docker-compose.yml up -d")
-            say("  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 make demo")
-            say("  http://localhost:16686/trace/<the id that it prints>")
-            return
-        self._telemetry.flush()
-        say(f"trace id {trace_id}")
-        if self._problem:
-            say(f"NOT SENT: {self._endpoint} {self._problem}", "bold red")
-        else:
-            say(f"{len(spans):,} spans sent to {self._endpoint}; where that is Jaeger, look at")
-            say(f"  http://{urlsplit(self._endpoint).hostname}:16686/trace/{trace_id}")
-
-
-def unreachable(endpoint: str) -> str | None:
-    """Say why nobody answers at an address; None if somebody does."""
-    try:
-        parts = urlsplit(endpoint)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname or "", port), timeout=2).close()
-    except (OSError, ValueError) as error:
-        return f"cannot be reached ({getattr(error, 'strerror', None) or error})"
-    return None

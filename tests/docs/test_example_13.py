@@ -14,8 +14,16 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "13_parallel_advanced.py"
-TIMEOUT_S = 50
+from tests.docs.example_runs import (
+    EXAMPLES,
+    SAID_OF_SCRIPTED,
+    TIMEOUT_S,
+    environment,
+    real_provider,
+    run_example,
+)
+
+EXAMPLE = EXAMPLES / "13_parallel_advanced.py"
 
 GOOD = {
     "alpha.py": b'"""Parse telegrams quickly."""\n\ndef run(x):\n    if x:\n        return 1\n    return 2\n',
@@ -29,30 +37,10 @@ BROKEN = {
 }
 
 
-def environment(**variables):
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("OTEL_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PYTHON"))
-    }
-    return {**kept, "PYTHONIOENCODING": "utf-8", **variables}
-
-
-def run(*arguments, code=0, **variables):
-    """Run the example without a terminal and check what holds of every output."""
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLE), *map(str, arguments)],
-        capture_output=True,
-        encoding="utf-8",
-        env=environment(**variables),
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert max(map(len, done.stdout.splitlines()), default=0) <= 80
-    assert "\x1b" not in done.stdout
-    return done
+def run(*arguments, code=0, models=False, **variables):
+    """Run the example; the part with language models has tests of its own."""
+    more = () if models else ("--no-models",)
+    return run_example(EXAMPLE.name, *arguments, *more, code=code, **variables)
 
 
 @pytest.fixture
@@ -185,6 +173,68 @@ def test_names_of_any_kind(tmp_path):
     out = run(tmp_path, PYTHONIOENCODING="ascii").stdout
     assert "4 of 4: 0 ok, 4 handled" in out
     assert "Partial failures: 4, each handled" in out
+
+
+# --- language models ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_models(folder, backend):
+    done = run(folder, "--backend", backend, models=True)
+    out = done.stdout
+    assert done.stderr == ""
+    assert SAID_OF_SCRIPTED in out
+    # Two of the three modules have documentation, and that is what the answers are made of.
+    assert "Language models: two side by side, and 2 summaries, 4 at a time" in out
+    assert "two models on alpha.py" in out
+    for model in ("gpt-4o", "gpt-4o-mini"):
+        assert re.search(rf"^    {model}: \d+ tokens in, \d+ out, \$0\.\d+, ", out, re.MULTILINE)
+    assert re.search(r"^    alpha\.py +Parse telegrams quickly\.$", out, re.MULTILINE)
+    assert re.search(r"^    pkg/beta\.py +Telegrams again\.$", out, re.MULTILINE)
+    assert len(re.findall(r"^trace [0-9a-f]{32}  ", out, re.MULTILINE)) == 2
+    assert len(re.findall(r"^trace id [0-9a-f]{32}$", out, re.MULTILINE)) == 2
+
+
+def test_models_on_the_library():
+    out = run("--limit", 60, models=True).stdout
+    part = out.partition("Language models")[2]
+    assert "12 summaries, 4 at a time" in part
+    # One 429 and one 500, each tried again.
+    assert re.search(r"14 answers from 16 calls, tokens [\d,]+ in, .* \(2 repeated\)", part)
+    assert "run questions" in part
+    assert re.search(r"✗ chat gpt-4o-mini 429", part)
+    assert re.search(r"✗ chat gpt-4o-mini 500", part)
+    assert "✓ chat gpt-4o-mini #2" in part
+    assert re.search(r"(llm_a|chat) gpt-4o \d+→\d+ \$", part)
+    assert re.search(r"(bound by|for) llm:gpt-4o-mini/requests_per_minute", part)
+    assert "items waited" in part
+    assert re.search(r"^16 calls, tokens [\d,]+ in, \d+ out, \$0\.\d+$", part, re.MULTILINE)
+    assert len(out.splitlines()) <= 150
+
+
+def test_models_of_a_real_provider(folder):
+    with real_provider(folder, EXAMPLE.name, "big-1", "tiny-2") as (server, names, variables):
+        done = run(folder, "--models", names, models=True, **variables)
+    out = done.stdout
+    assert "scripted" not in out
+    assert "my-resources.yaml: res-0, res-1" in " ".join(out.split())
+    assert "Parse telegrams quickly." in out
+    assert "sk-secret" not in out
+    assert sorted(request.model for request in server.requests) == ["big-1", *["tiny-2"] * 3]
+
+
+def test_no_documentation_no_question(tmp_path):
+    (tmp_path / "m.py").write_text("x = 1\n")
+    assert "Language models" not in run(tmp_path, models=True).stdout
+
+
+def test_provider_that_refuses(folder):
+    with real_provider(folder, EXAMPLE.name, "m") as (_, names, variables):
+        wrong = {**variables, "PROVIDER_KEY": "sk-wrong"}
+        done = run(folder, "--models", names, models=True, code=1, **wrong)
+    assert "401" in done.stderr
+    assert "sk-wrong" not in done.stdout + done.stderr
+    assert "Report" in done.stdout  # what was found out before is shown
 
 
 def test_limit_spreads_over_the_folder(tmp_path):

@@ -58,7 +58,7 @@ def test_a_trace_is_there_as_a_whole(tab: Chromium, tmp_path: Path) -> None:
     opened(tab, tmp_path, crawl(), diagnosis=DIAGNOSIS)
     assert tab.run("document.title") == "crawl"
     head = tab.run("document.querySelector('#head').textContent")
-    for text in ("ok", "crawl", "1.24 s", "2 failed, 1 handled", "2,912 in", "$0.012", "2026-"):
+    for text in ("ok", "crawl", "1.24 s", "1 failed, 1 handled", "2,912 in", "$0.012", "2026-"):
         assert text in head
     assert tab.run("document.querySelectorAll('#diagnosis li').length") == 2
     assert tab.run("document.querySelectorAll('.steps li').length") == 6
@@ -135,6 +135,22 @@ def test_who_is_called_so_comes_before_who_mentions_it(tab: Chromium, tmp_path: 
     tab.type("pages[6].fetch")  # stands in an attribute of the run, too
     tab.key("Enter")
     assert "fetch" in tab.run("document.querySelector('.row.selected').textContent")
+
+
+def test_a_jump_opens_what_the_span_is_in(tab: Chromium, tmp_path: Path) -> None:
+    opened(tab, tmp_path, large(5_000))
+    tab.key("/")
+    tab.type("documents[1234].embed")
+    tab.key("Enter")
+    assert "embed" in tab.run("document.querySelector('.row.selected').textContent")
+    tab.click(".filter.error")
+    assert not tab.run("document.querySelector('.row.selected')")
+    tab.click("#query")
+    tab.key("Enter")  # what the filter hides is shown all the same
+    assert "embed" in tab.run("document.querySelector('.row.selected').textContent")
+    assert (
+        tab.run("document.querySelector('.filter.error').getAttribute('aria-pressed')") == "false"
+    )
 
 
 def test_rows_close_and_open(tab: Chromium, tmp_path: Path) -> None:

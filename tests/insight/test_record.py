@@ -53,7 +53,14 @@ def test_running_span_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "prefix"), [("item fetch", "item"), ("GET /a", None), ("item", None), ("", None)]
+    ("name", "prefix"),
+    [
+        ("item fetch", "item"),
+        ("chat gpt-4o", "chat"),
+        ("GET /a", None),
+        ("item", None),
+        ("", None),
+    ],
 )
 def test_prefix_is_only_that_of_our_spans(name: str, prefix: str | None):
     assert record(name).prefix == prefix

@@ -103,3 +103,40 @@ def test_waits_of_a_span():
     ]
     assert waits_of(record, 4 * SECOND)[0] == (4 * SECOND, 5 * SECOND)
     assert waits_of(span(0, 1), 0) == []
+
+
+def call(start: int, end: int, **attributes: float) -> SpanRecord:
+    return SpanRecord("t", "s", None, "chat m", start, end, attributes=attributes)
+
+
+def test_wait_of_a_call_for_a_limit_comes_before_it():
+    limited = call(5 * SECOND, 9 * SECOND, **{semconv.WAIT_LIMITER_S: 2.0})
+
+    assert waits_of(limited, 0) == [(3 * SECOND, 5 * SECOND)]
+    assert waits_of(limited, 4 * SECOND) == [(4 * SECOND, 5 * SECOND)]
+
+
+def test_calls_say_when_their_node_waited():
+    record = span(0, 9 * SECOND, **{semconv.WAIT_LIMITER_S: 3.0})
+    calls = [
+        call(2 * SECOND, 3 * SECOND, **{semconv.WAIT_LIMITER_S: 1.0}),
+        call(6 * SECOND, 9 * SECOND, **{semconv.WAIT_LIMITER_S: 2.0}),
+    ]
+
+    assert waits_of(record, 0, calls) == [(SECOND, 2 * SECOND), (4 * SECOND, 6 * SECOND)]
+    assert waits_of(record, 0, [call(0, 1)]) == [(0, 3 * SECOND)]
+
+
+def test_sum_of_many_waits_is_no_stretch_of_time():
+    for name in ("map m", "run r", "graph g", "loop l"):
+        record = SpanRecord("t", "s", None, name, 0, 1, attributes={semconv.WAIT_LIMITER_S: 99.0})
+        assert waits_of(record, 0) == []
+
+
+def test_nothing_runs_in_a_gap_that_nobody_could_see():
+    time = Timeline(0, 1_000, 10)
+
+    bar = time.bar(200, 1_000, [(100, 200), (201, 499), (502, 800)])
+
+    assert bar == [NOTHING] * 2 + [WAIT] * 14 + [RUN] * 4
+    assert time.bar(200, 1_000, [(200, 500), (600, 800)])[10:12] == [RUN] * 2

@@ -232,6 +232,154 @@ def test_only_node_of_an_item_with_a_bar_of_its_own_has_a_line():
     assert "node get" in drawn(spans)
 
 
+# --- calls to language models -----------------------------------------------------------
+
+
+def asked() -> Spans:
+    """A node whose first call was refused, one with a hedge, and one that fell back in vain."""
+    spans = Spans()
+    total = {semconv.TOKENS_INPUT: 824, semconv.TOKENS_OUTPUT: 76, semconv.COST_USD: 0.0028}
+    run = spans.add("run ask", 0, 2000, **total)
+    pause = EventRecord(
+        semconv.EVENT_RETRY, 100 * MS, {semconv.BACKOFF_S: 0.5, semconv.ERROR_TYPE: "429"}
+    )
+    node = spans.add("node again", 0, 1000, run, events=(pause,), **{semconv.ATTEMPTS: 2})
+    call(spans, node, 0, 100, 1, error="again: llm:gpt-4o answered 429", kind="429")
+    call(spans, node, 600, 1000, 2, **{semconv.GEN_AI_TIME_TO_FIRST_CHUNK: 0.1})
+    second = EventRecord(semconv.EVENT_HEDGE, 300 * MS, {semconv.LIMIT_S: 0.3})
+    node = spans.add("node quick", 0, 1000, run, events=(second,), **{semconv.ATTEMPTS: 2})
+    lost = {
+        semconv.CANCEL_REASON: semconv.REASON_RACE_LOST,
+        semconv.CANCEL_CAUSE: "ask.quick",
+        semconv.TOKENS_WASTED: 412,
+    }
+    spans.add("chat gpt-4o", 0, 1000, node, outcome=semconv.OUTCOME_CANCELLED, **lost)
+    call(spans, node, 300, 1000, 2, **{semconv.LLM_HEDGE: True})
+    other = EventRecord(
+        semconv.EVENT_FALLBACK,
+        900 * MS,
+        {semconv.LLM_RESOURCE: "a", semconv.FALLBACK_TO: "b", semconv.ERROR_TYPE: "503"},
+    )
+    text = "lost: llm:b answered 401"
+    node = spans.add(
+        "node lost", 0, 2000, run, outcome=semconv.OUTCOME_ERROR, error=text, events=(other,)
+    )
+    call(spans, node, 0, 900, 1, error="lost: llm:a answered 503", kind="503")
+    call(spans, node, 1000, 2000, 2, error=text, kind="401")
+    spans.add("node only", 0, 2000, run)
+    call(spans, spans[-1], 0, 2000, 1)
+    return spans
+
+
+def call(
+    spans: Spans,
+    node: SpanRecord,
+    start: float,
+    end: float,
+    attempt: int,
+    *,
+    error: str = "",
+    kind: str = "",
+    **more: Any,
+) -> None:
+    facts: dict[str, Any] = {semconv.ATTEMPT: attempt, **more}
+    if error:
+        facts |= {semconv.ERROR_TYPE: kind, "outcome": semconv.OUTCOME_ERROR, "raised": True}
+    else:
+        facts |= {
+            semconv.GEN_AI_USAGE_INPUT: 412,
+            semconv.GEN_AI_USAGE_OUTPUT: 38,
+            semconv.LLM_COST_USD: 0.0014,
+        }
+    spans.add("chat gpt-4o", start, end, node, error=error, **facts)
+
+
+def test_calls_to_language_models():
+    picture = drawn(asked())
+
+    lines = [line[:52].rstrip() for line in picture.splitlines()]
+    assert lines[1] == "7 calls, tokens 824 in, 76 out, $0.0028"
+    assert lines[3].startswith("✓ run ask 824→76 $0.0028  ")
+    said = [line[:41].rstrip() for line in lines[4:]]
+    assert said == [
+        "├─✓ node again ×2",  # noqa: RUF001  # the sign for "times" is meant
+        # It was tried again, and the kind is all that need be known of it.
+        "│ ├─✗ chat gpt-4o 429",
+        "│ └─✓ chat gpt-4o #2 412→38 $0.0014",
+        "├─✗ node lost",
+        "│ │ ╰ fallback from a to b after 503",
+        "│ ├─✗ chat gpt-4o 503",
+        "│ │ ╰ lost: llm:a answered 503",
+        "│ └─✗ chat gpt-4o 401 #2",
+        "│   ╰ lost: llm:b answered 401",
+        # The only call of a node shares its line.
+        "├─✓ node only gpt-4o 412→38 $0.0014",
+        "└─✓ node quick ×2",  # noqa: RUF001
+        "  │ ╰ hedged after 300 ms",
+        "  ├─⊘ chat gpt-4o lost wasted 412",
+        "  └─✓ chat gpt-4o #2 hedge 412→38",
+    ]
+
+
+def test_what_is_said_of_a_call_is_said_whole_or_not_at_all():
+    for width in range(30, 130):
+        rows = [line for line in drawn(asked(), width=width).splitlines() if " chat " in line]
+        costs = {word for row in rows for word in row.split() if "$" in word}
+        assert costs <= {"$0.0014"}
+
+
+def test_first_chunk_where_there_is_room():
+    assert "#2 412→38 $0.0014 first 100 ms" in drawn(asked(), width=120)
+
+
+def test_pauses_between_calls_are_waits():
+    bar = bar_of(drawn(asked(), width=120), "node again")
+
+    assert bar[0] == bar[-1] == "━"
+    assert "┄┄┄" in bar
+
+
+def test_waits_for_a_limit_are_before_the_call_and_in_the_node():
+    spans = Spans()
+    limit = {
+        semconv.WAIT_LIMITER_S: 1.0,
+        semconv.WAIT_LIMITER: "llm:gpt-4o/requests_per_minute",
+    }
+    node = spans.add("node patient", 0, 2000, **limit)
+    call(spans, node, 1000, 2000, 1, **{semconv.WAIT_LIMITER_S: 1.0})
+
+    picture = drawn(spans)
+
+    assert "╰ waited 1.00 s for llm:gpt-4o/requests_per_minute" in picture
+    for label in ("node patient", "chat gpt-4o"):
+        bar = bar_of(picture, label)
+        assert bar == "┄" * (len(bar) // 2) + "━" * (len(bar) // 2)
+
+
+def test_hidden_calls_leave_their_kinds_behind():
+    spans = Spans()
+    over = spans.add("map m", 0, 1000)
+    for index in range(9):
+        pause = EventRecord(semconv.EVENT_RETRY, 0, {semconv.ERROR_TYPE: "429"})
+        item = spans.add_item(over, index, 0, 500 + index)
+        node = spans.add("node ask", 0, 500 + index, item, events=(pause,), **{semconv.ATTEMPTS: 2})
+        call(spans, node, 0, 10, 1, error="429", kind="429")
+        call(spans, node, 400, 500, 2)
+
+    picture = drawn(spans, max_items=9)
+
+    assert picture.count("+2 429") == picture.count("+2") > 0
+
+
+def test_calls_that_are_not_shown_are_calls():
+    spans = Spans()
+    node = spans.add("node ask", 0, 1000)
+    for index in range(60):
+        call(spans, node, index, index + 1, index + 1)
+
+    assert "more calls (ok; " in drawn(spans)
+
+
 # --- what is left out -------------------------------------------------------------------
 
 

@@ -17,7 +17,9 @@ from hush.insight.wording import (
     clean,
     error_text,
     fold_text,
+    format_cost,
     format_duration,
+    format_tokens,
     item_key,
     raised_here,
     span_label,
@@ -31,6 +33,48 @@ def record(name: str = "item f", **more: Any) -> SpanRecord:
 def exception(kind: str, message: str) -> EventRecord:
     facts = {semconv.EXCEPTION_TYPE: kind, semconv.EXCEPTION_MESSAGE: message}
     return EventRecord(semconv.EVENT_EXCEPTION, 0, facts)
+
+
+def test_module_of_our_own_errors_is_left_out():
+    text = "hush.errors.LLMStatusError: demo.a: llm:m answered 401"
+    red = record(status="error", status_description=text, attributes={semconv.ERROR_TYPE: "401"})
+    assert error_text(red) == "LLMStatusError: demo.a: llm:m answered 401"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0"),
+        (9_999, "9999"),
+        (10_000, "10.0k"),
+        (12_345, "12.3k"),
+        (123_456, "123k"),
+        (999_499, "999k"),
+        (999_960, "1.00M"),
+        (4_560_000, "4.56M"),
+        (5 * 10**9, "5.00G"),
+    ],
+)
+def test_tokens(count: int, said: str):
+    assert format_tokens(count) == said
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"),
+    [
+        (0, "$0"),
+        (-1, "$0"),
+        (1e-7, "<$0.000001"),
+        (1e-6, "$0.000001"),
+        (0.00006, "$0.00006"),
+        (0.00123, "$0.0012"),
+        (0.0996, "$0.10"),
+        (3.4, "$3.40"),
+        (1_234.5, "$1,234.50"),
+    ],
+)
+def test_cost(usd: float, said: str):
+    assert format_cost(usd) == said
 
 
 @given(text=st.text(), encoding=st.sampled_from(["utf-8", "ascii", "latin-1"]))
@@ -144,4 +188,4 @@ def test_finest_glyphs_that_can_be_written(encoding: str | None, glyphs: object)
 
 def test_glyphs_are_one_cell_each():
     assert ASCII.needed().isascii()
-    assert len(FINE.needed()) == len(FINE.levels) + len(FINE.marks) + 16
+    assert len(FINE.needed()) == len(FINE.levels) + len(FINE.marks) + 17

@@ -45,6 +45,8 @@ class Glyphs:
     """Before the text of an error."""
     cause: str
     """Before the path of what caused a cancellation."""
+    to: str
+    """Between what went in and what came out."""
     levels: str
     """From one to many."""
     micro: str
@@ -56,7 +58,7 @@ class Glyphs:
                 *self.marks.values(),
                 self.foreign + self.run + self.run_left + self.run_right + self.wait + self.tick,
                 self.branch + self.last + self.trunk + self.stroke + self.ellipsis + self.hidden,
-                self.times + self.because + self.cause + self.levels + self.micro,
+                self.times + self.because + self.cause + self.to + self.levels + self.micro,
             )
         )
 
@@ -84,6 +86,7 @@ FINE = Glyphs(
     times="×",  # noqa: RUF001  # the sign for "times" is meant
     because="╰",
     cause="←",
+    to="→",
     levels="▁▂▃▄▅▆▇█",
     micro="µ",
 )
@@ -112,6 +115,7 @@ ASCII = Glyphs(
     times="x",
     because="`",
     cause="<",
+    to=">",
     levels=".:-=+*#@",
     micro="u",
 )

@@ -32,6 +32,7 @@ _SPAN_PREFIXES = frozenset(
         semconv.SPAN_LOOP,
         semconv.SPAN_ITERATION,
         semconv.SPAN_ATTEMPT,
+        semconv.SPAN_CHAT,
     }
 )
 

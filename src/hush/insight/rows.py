@@ -11,6 +11,7 @@ from heapq import heappop, heappush, nlargest
 from typing import TYPE_CHECKING
 
 from hush import semconv
+from hush.insight.calls import notes_of, was_overcome
 from hush.insight.wording import error_text, raised_here
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _MERGED = frozenset(
         (semconv.SPAN_ITERATION, semconv.SPAN_NODE),
         (semconv.SPAN_ITERATION, semconv.SPAN_ATTEMPT),
         (semconv.SPAN_NODE, semconv.SPAN_ATTEMPT),
+        (semconv.SPAN_NODE, semconv.SPAN_CHAT),
+        (semconv.SPAN_ATTEMPT, semconv.SPAN_CHAT),
     }
 )
 """Prefixes of a span and of the only one in it, which may share a line."""
@@ -53,7 +56,9 @@ class Row:
     hidden: int = 0
     """How many spans are below it without being shown or summed up."""
     error: str = ""
-    """What went wrong, not yet made safe; empty where that stands further below."""
+    """What went wrong, not yet made safe; empty where that stands elsewhere."""
+    notes: tuple[str, ...] = ()
+    """What else happened, not yet made safe."""
     last: bool = False
     """Whether it ended last of the items of its map."""
     origin: bool = False
@@ -167,7 +172,7 @@ class _Chooser:
         while (child := self._mergeable(inner)) is not None:
             merged.append(child)
             inner = child
-        row = Row(node, tuple(merged))
+        row = Row(node, tuple(merged), notes=notes_of((node, *merged)))
         row.hidden = self._sizes[node.record.span_id] - len(row.chain)
         if opened and inner.children:
             self._number += 1
@@ -233,7 +238,8 @@ def _place(node: TreeNode) -> tuple[int, int]:
 
 
 def _cost(node: TreeNode) -> int:
-    return 2 if node.record.is_red else 1
+    """Return how many lines a span takes at most, itself and what stands below it."""
+    return 1 + node.record.is_red + len(notes_of((node, *node.children[:1])))
 
 
 def _error_of(row: Row) -> str:
@@ -262,7 +268,7 @@ def _place_errors(top: Row | None) -> None:
             red_below = any(child.node.record.is_red for child in row.children) or bool(below)
             text = _error_of(row)
             row.origin = own or not red_below
-            if row.origin and text not in below:
+            if row.origin and text not in below and not was_overcome(row.node):
                 row.error = text
                 below.add(text)
         told[id(row)] = below

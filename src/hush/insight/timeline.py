@@ -27,6 +27,7 @@ RUN: Final = 2
 
 _TICK_CELLS = 7  # at least so far apart, so that labels have room
 _NICE = (1, 2, 5)
+_WAITING = frozenset({semconv.SPAN_NODE, semconv.SPAN_ITEM, semconv.SPAN_ATTEMPT})
 # (from this many seconds on, seconds of one, unit)
 _AXIS_UNITS = ((7_200.0, 3_600.0, "h"), (300.0, 60.0, "min"), (1.0, 1.0, "s"), (1e-3, 1e-3, "ms"))
 
@@ -62,16 +63,26 @@ class Timeline:
         first = min(self._half(start_ns, up=False), 2 * self.cells - 1)
         last = max(self._half(end_ns, up=True), first + 1)
         halves[first:last] = [RUN] * (last - first)
-        for wait_from, wait_to in waits:
+        for wait_from, wait_to in self._joined(waits):
             # Rounded inwards within the bar: running is never drawn as waiting.
-            inside = wait_from >= start_ns
-            low = self._half(wait_from, up=inside)
-            high = self._half(min(wait_to, end_ns), up=False) if inside else first
+            low = self._half(wait_from, up=wait_from >= start_ns)
+            high = self._half(min(wait_to, end_ns), up=False) if wait_to > start_ns else first
             for at in range(low, high):
                 halves[at] = WAIT
         if RUN not in halves:
             halves[last - 1] = RUN
         return halves
+
+    def _joined(self, waits: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Join stretches with so little between them that nobody could see it."""
+        least_ns = (self.end_ns - self.start_ns) // (4 * self.cells)
+        joined: list[tuple[int, int]] = []
+        for wait_from, wait_to in sorted(waits):
+            if joined and wait_from - joined[-1][1] < least_ns:
+                joined[-1] = (joined[-1][0], max(joined[-1][1], wait_to))
+            else:
+                joined.append((wait_from, wait_to))
+        return joined
 
     def ticks(self, glyphs: Glyphs) -> str:
         """Return the line of the axis: a tick and its time, again and again."""
@@ -154,15 +165,19 @@ def in_flight_peak(records: Sequence[SpanRecord]) -> int:
     return max(peak, min(1, len(records)))
 
 
-def waits_of(record: SpanRecord, not_before_ns: int) -> list[tuple[int, int]]:
+def waits_of(
+    record: SpanRecord, not_before_ns: int, calls: Iterable[SpanRecord] = ()
+) -> list[tuple[int, int]]:
     """Return when a span waited, as far as it says so.
 
-    An item's waits for a slot and for the source come before its start, a limiter's at
-    its start, and the pause before another attempt follows the event that announced it.
+    An item's waits for a slot and for the source come before its start, and so does a
+    call's for a limiter; a node's for a limiter is at its start unless its calls say better.
+    The pause before another attempt follows the event that announced it.
 
     Args:
         record: the span.
         not_before_ns: start of what contains it; no wait is taken to begin earlier.
+        calls: the calls to language models directly inside it.
 
     Returns:
         Stretches from and to, in nanoseconds since the epoch.
@@ -172,7 +187,14 @@ def waits_of(record: SpanRecord, not_before_ns: int) -> list[tuple[int, int]]:
     if lead_s:
         waits.append((max(not_before_ns, record.start_ns - round(lead_s * 1e9)), record.start_ns))
     limiter_s = record.seconds(semconv.WAIT_LIMITER_S)
-    if limiter_s:
+    before = [
+        (max(not_before_ns, call.start_ns - round(call_s * 1e9)), call.start_ns)
+        for call in ((record,) if record.prefix == semconv.SPAN_CHAT else calls)
+        if (call_s := call.seconds(semconv.WAIT_LIMITER_S))
+    ]
+    waits += before
+    # Of what runs several things side by side, the sum of their waits is no stretch of time.
+    if limiter_s and not before and record.prefix in _WAITING:
         waits.append((record.start_ns, record.start_ns + round(limiter_s * 1e9)))
     for event in record.events:
         pause_s = event.attributes.get(semconv.BACKOFF_S)

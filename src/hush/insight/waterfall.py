@@ -15,11 +15,13 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from hush import semconv
+from hush.insight.asides import Aside, asides_of
+from hush.insight.calls import failure_kind, is_call, usage_line
 from hush.insight.glyphs import choose_glyphs
 from hush.insight.rows import Fold, Line, Row, choose_lines
 from hush.insight.summary import summarise
-from hush.insight.timeline import NOTHING, RUN, Timeline, in_flight_peak, waits_of
-from hush.insight.wording import clean, fold_text, format_duration, item_key, span_label
+from hush.insight.timeline import NOTHING, RUN, Timeline, waits_of
+from hush.insight.wording import clean, fold_text, format_duration, span_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,7 @@ _MIN_BAR_SHARE = 0.3  # of the width: 24 cells of 80
 _INDENT_SHARE = 0.5  # of the names' column, at most
 _STEP_CELLS = 2  # of indentation
 _ASIDE_SHARE = 0.4  # of the width: keys and the like make the names' column no wider
+_CALLS_SHARE = 0.5  # likewise, where tokens and cost stand behind the names
 _CAUSE_CELLS = 24  # of the path of what caused a cancellation, at most
 _LEAST_ASIDE = 6  # cells; less of a key tells nothing
 
@@ -113,13 +116,15 @@ class _Drawing:
         most = width - _DURATION_CELLS - _GAPS - round(width * _MIN_BAR_SHARE)
         self._most_levels = max(1, int(most * _INDENT_SHARE) // _STEP_CELLS)
         self._names = [self._name(line) for line in self._lines]
-        self._asides = [self._aside(line.content) for line in self._lines]
+        self._asides = [asides_of(line.content, self._glyphs) for line in self._lines]
         pairs = list(zip(self._names, self._asides, strict=True))
         needed = max((name.cell_len for name, _ in pairs), default=0)
         full = (
-            name.cell_len + sum(1 + cell_len(said) for said in asides) for name, asides in pairs
+            name.cell_len + sum(1 + cell_len(aside.text) for aside in asides)
+            for name, asides in pairs
         )
-        wanted = min(max(full, default=0), int(width * _ASIDE_SHARE))
+        share = _CALLS_SHARE if any(is_call(node.record) for node in tree) else _ASIDE_SHARE
+        wanted = min(max(full, default=0), int(width * share))
         self._name_cells = max(1, min(most, max(needed, wanted)))
         bar_cells = max(1, width - self._name_cells - _DURATION_CELLS - _GAPS)
         self._time = Timeline(tree.start_ns, tree.end_ns, bar_cells)
@@ -133,9 +138,11 @@ class _Drawing:
             if isinstance(line.content, Fold):
                 lines.append(self._fold(line, line.content))
                 continue
-            lines.append(self._row(line.content, name, asides))
-            if line.content.error:
-                lines.append(self._error(line, line.content))
+            row = line.content
+            lines.append(self._row(row, name, asides))
+            if row.error:
+                lines.append(self._below(line, row, row.error, self._style(row)))
+            lines += [self._below(line, row, note, _FAINT) for note in row.notes]
         for text in lines:
             text.no_wrap, text.overflow = True, "crop"
             text.truncate(self._width)  # where not even the columns' least has room
@@ -174,6 +181,8 @@ class _Drawing:
             lines[0].append(f"  {said}")
         else:
             lines.append(Text(self._cut(said, self._width)))
+        if used := usage_line(self._tree):
+            lines.append(Text(self._cut(used, self._width)))
         return lines
 
     def _stems(self, stems: Sequence[bool], *, joint: bool) -> str:
@@ -206,44 +215,29 @@ class _Drawing:
         quiet = record.outcome in {None, semconv.OUTCOME_OK}
         text.append(f"{mark} ", style)
         label = self._clean(span_label(record, glyphs, short=row.node.parent is not None))
-        text.append(label, "" if quiet else style)
+        kind = self._clean(failure_kind(record)) if is_call(record) else ""
+        text.append(f"{label} {kind}".rstrip(), "" if quiet else style)
         for node in row.merged:
             count = node.record.attributes.get(semconv.ATTEMPTS)
             if isinstance(count, int) and count > 1:
                 text.append(f" {glyphs.times}{count}", "" if quiet else style)
         cause = record.attributes.get(semconv.CANCEL_CAUSE)
-        if record.outcome == semconv.OUTCOME_CANCELLED and cause:
+        # A call that lost its race did so against another call of the same node.
+        if record.outcome == semconv.OUTCOME_CANCELLED and cause and not is_call(record):
             path = self._cut_middle(self._clean(cause), _CAUSE_CELLS)
             text.append(f" {glyphs.cause} {path}", _FAINT)
         return text
 
-    def _aside(self, row: Row | Fold) -> list[str]:
-        """Return what stands behind a name where there is room."""
-        if isinstance(row, Fold):
-            return [fold_text(row.nodes, self._glyphs)]
-        record = row.node.record
-        asides = []
-        if row.hidden:
-            asides.append(f"{self._glyphs.hidden}{row.hidden}")
-        if row.last:
-            asides.append("last")
-        if record.prefix == semconv.SPAN_MAP and not row.hidden:
-            items = [child.record for child in row.node.children if child.record.index is not None]
-            noun = "item" if len(items) == 1 else "items"
-            asides += [f"{len(items)} {noun}", f"peak {in_flight_peak(items)}"]
-        if key := item_key(record):
-            asides.append(self._clean(key))
-        return asides
-
-    def _row(self, row: Row, name: Text, asides: Sequence[str]) -> Text:
+    def _row(self, row: Row, name: Text, asides: Sequence[Aside]) -> Text:
         text = name.copy()
         if text.cell_len > self._name_cells:
             plain = self._cut(text.plain, self._name_cells)
             text.right_crop(len(text.plain) - len(plain) + 1)
             text.append(plain[len(text.plain) :], _FAINT)
-        for said in asides:
+        for aside in asides:
+            said = self._clean(aside.text)
             room = self._name_cells - text.cell_len - 1
-            if room >= min(_LEAST_ASIDE, cell_len(said)):
+            if room >= (cell_len(said) if aside.whole else min(_LEAST_ASIDE, cell_len(said))):
                 text.append(f" {self._cut_middle(said, room)}", _FAINT)
         text.append(" " * (self._name_cells - text.cell_len + 1))
         duration = format_duration(row.node.duration_s, self._glyphs)
@@ -256,9 +250,14 @@ class _Drawing:
     def _bar(self, row: Row, style: str) -> Text:
         record, glyphs, parent = row.node.record, self._glyphs, row.node.parent
         not_before_ns = record.start_ns if parent is None else parent.record.start_ns
-        waits = waits_of(record, not_before_ns)
+        calls = [
+            child.record
+            for child in row.chain[-1].children
+            if is_call(child.record) and semconv.LLM_HEDGE not in child.record.attributes
+        ]
+        waits = waits_of(record, not_before_ns, calls)
         for node in row.merged:
-            waits += waits_of(node.record, record.start_ns)
+            waits += waits_of(node.record, record.start_ns, calls)
         halves = self._time.bar(record.start_ns, record.end_ns, waits)
         bar = Text()
         for left, right in zip(halves[::2], halves[1::2], strict=True):
@@ -271,16 +270,16 @@ class _Drawing:
                 bar.append(glyphs.wait, _FAINT)
         return bar
 
-    def _error(self, line: Line, row: Row) -> Text:
+    def _below(self, line: Line, row: Row, foreign: str, style: str) -> Text:
         text = self._stems(line.stems, joint=False)
         if row.children or row.folds:
             text += f"{self._glyphs.trunk} "
-        said = self._clean(row.error)
+        said = self._clean(foreign)
         room = self._width - cell_len(text) - 2
         return (
             Text()
             .append(text, _FAINT)
-            .append(f"{self._glyphs.because} {self._cut(said, room)}", self._style(row))
+            .append(f"{self._glyphs.because} {self._cut(said, room)}", style)
         )
 
     def _fold(self, line: Line, fold: Fold) -> Text:

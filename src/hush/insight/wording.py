@@ -6,6 +6,7 @@ character. It is made harmless here, once. This module knows nothing of terminal
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections import Counter
 from statistics import median
@@ -25,7 +26,9 @@ __all__ = (
     "clean",
     "error_text",
     "fold_text",
+    "format_cost",
     "format_duration",
+    "format_tokens",
     "item_key",
     "raised_here",
     "span_label",
@@ -40,6 +43,10 @@ _VARIATION_SELECTORS = dict.fromkeys(range(65024, 65040))
 # (upper bound in seconds, factor, unit)
 _UNITS = ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (60.0, 1.0, "s"))
 _MINUTE_S, _HOUR_S = 60, 3_600
+_OUR_ERRORS = "hush.errors."  # takes room and says nothing new
+_PLAIN_TOKENS = 10_000  # fewer are written out
+_THOUSANDS = ((1e6, 1e3, "k"), (1e9, 1e6, "M"), (math.inf, 1e9, "G"))
+_CENTS_USD, _LEAST_USD = 0.1, 1e-6
 
 
 def clean(text: object, encoding: str = "utf-8") -> str:
@@ -88,6 +95,29 @@ def format_duration(seconds: float, glyphs: Glyphs = FINE) -> str:
     minutes = round(seconds / _MINUTE_S)
     hours = minutes // 60
     return f"{hours}h{minutes % 60:02d}m" if hours < 100 else f"{hours}h"  # noqa: PLR2004  # eight cells
+
+
+def format_tokens(count: int) -> str:
+    """Write a number of tokens in few cells: ``412``, ``12.3k``, ``4.56M``."""
+    if count < _PLAIN_TOKENS:
+        return str(count)
+    # Rounded first, so that 999,960 is 1.00M and never 1000k.
+    rounded = float(f"{count:.3g}")
+    factor, unit = next((one, name) for bound, one, name in _THOUSANDS if rounded < bound)
+    digits = max(0, 2 - int(math.log10(rounded / factor)))  # three in all
+    return f"{rounded / factor:.{digits}f}{unit}"
+
+
+def format_cost(usd: float) -> str:
+    """Write dollars with two significant digits, from ten cents on with cents: ``$0.0012``."""
+    if usd <= 0:
+        return "$0"
+    usd = float(f"{usd:.2g}") if usd < _CENTS_USD else usd
+    if usd >= _CENTS_USD:
+        return f"${usd:,.2f}"
+    if usd < _LEAST_USD:
+        return f"<${_LEAST_USD:.6f}"
+    return f"${usd:.{1 - math.floor(math.log10(usd))}f}".rstrip("0")
 
 
 def span_label(record: SpanRecord, glyphs: Glyphs, *, short: bool = False) -> str:
@@ -142,9 +172,9 @@ def error_text(record: SpanRecord) -> str:
         if event.name == semconv.EVENT_EXCEPTION:
             kind = kind or event.attributes.get(semconv.EXCEPTION_TYPE)
             text = text or str(event.attributes.get(semconv.EXCEPTION_MESSAGE, ""))
-    if not kind or kind == semconv.ERROR_TYPE_HANDLED or str(kind).rpartition(".")[2] in text:
-        return text
-    return f"{kind}: {text}" if text else str(kind)
+    if kind and kind != semconv.ERROR_TYPE_HANDLED and str(kind).rpartition(".")[2] not in text:
+        text = f"{kind}: {text}" if text else str(kind)
+    return text.removeprefix(_OUR_ERRORS)
 
 
 def fold_text(nodes: Sequence[TreeNode], glyphs: Glyphs, room: int | None = None) -> str:
@@ -161,7 +191,7 @@ def fold_text(nodes: Sequence[TreeNode], glyphs: Glyphs, room: int | None = None
     """
     prefixes = {node.record.prefix for node in nodes}
     prefix = prefixes.pop() if len(prefixes) == 1 else None
-    noun = prefix or "span"
+    noun = "call" if prefix == semconv.SPAN_CHAT else prefix or "span"
     plural = noun if len(nodes) == 1 else f"{noun}s"
     counts = Counter(node.record.outcome or semconv.OUTCOME_OK for node in nodes)
     known = [outcome for outcome in semconv.OUTCOMES if outcome in counts]
