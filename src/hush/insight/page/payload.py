@@ -94,8 +94,11 @@ class _Writer:
         return next(runs, self._nodes[0] if self._nodes else None)
 
     def _summary(self) -> str:
+        """Count the failures where they were raised; what they passed through is not counted."""
         told = summarise(self._tree)
-        failed = told.red - told.handled
+        failed = sum(
+            _raised(node) and node.record.outcome != semconv.OUTCOME_HANDLED for node in self._nodes
+        )
         counts = ((failed, "failed"), (told.handled, "handled"), (told.cancelled, "cancelled"))
         parts = [f"{count:,} {what}" for count, what in counts if count]
         return ", ".join([f"{told.spans:,}", *parts])
@@ -137,10 +140,7 @@ class _Writer:
         yield "key", item_key(record)
         yield "aside", self._aside(node)
         yield "error", error_text(record)
-        # The text stands beside the bar where it was raised, not beside each bar around it.
-        passed_on = any(child.record.is_red for child in node.children)
-        handled = record.outcome == semconv.OUTCOME_HANDLED
-        yield "raised", int(record.is_red and (raised_here(record) or handled or not passed_on))
+        yield "raised", int(_raised(node))
         yield "waits", self._waits(node)
         yield "notes", notes_of((node,))
         yield "said", [self._parts(sentence) for sentence in sentences_of(node, self._places)]
@@ -231,6 +231,16 @@ class _Writer:
             else:
                 facts += [key, _plain(value, seconds=str(name).endswith("_s"))]
         return facts
+
+
+def _raised(node: TreeNode) -> bool:
+    """Say whether a red span is where the failure comes from, not one that it passed through."""
+    record = node.record
+    return record.is_red and (
+        raised_here(record)
+        or record.outcome == semconv.OUTCOME_HANDLED
+        or not any(child.record.is_red for child in node.children)
+    )
 
 
 def _plain(value: Any, *, seconds: bool = False) -> Any:

@@ -1,7 +1,7 @@
 // One row: its name, how long it took, and its bar with what it waited for.
 
 const STEP = 14; // pixels of a level
-const LEVELS = 12; // deeper ones stand below each other
+const INDENTED = 0.34; // of the names' width, at most; deeper ones stand below each other
 const LEAST_WAIT = 0.003; // of the lane; less is nothing to see
 const ROOM = 0.22; // of the lane, for a text beside a bar
 
@@ -73,11 +73,12 @@ function drawBeside(model, view, i, from, to) {
   return made;
 }
 
-function drawRow(model, view, i, place) {
+function drawRow(model, view, i, place, levels) {
   const more = model.more(i);
   const look = model.look(i);
   const critical = model.criticals[i] === 2;
   const classes = ["row", look];
+  if (model.isError(i) && !more.raised) classes.push("passed");
   if (critical) classes.push("critical");
   if (view.selected === i) classes.push("selected");
   if (view.hits.has(i)) classes.push("hit");
@@ -93,7 +94,7 @@ function drawRow(model, view, i, place) {
   });
   row.dataset.span = i;
   const indent = el("span", { class: "indent" });
-  indent.style.width = `${Math.min(model.depth[i], LEVELS) * STEP}px`;
+  indent.style.width = `${Math.min(model.depth[i], levels) * STEP}px`;
   const twisty = el("span", { class: "twisty" }, model.inside[i] ? mark("twisty") : null);
   const inside = !view.open[i] && model.after[i] - i > 2 ? el("span", { class: "count" }, count(model.after[i] - i - 1)) : null;
   const key = more.key ? el("bdi", { class: "aside-text" }, line(more.key)) : null;

@@ -60,7 +60,7 @@ class Details {
 
   #failure(more, look) {
     if (!more.error) return null;
-    const section = el("section", { class: `wrong ${look}` }, el("p", { class: "error" }, el("bdi", {}, show(more.error))));
+    const section = el("section", { class: `wrong ${look}` }, el("p", { class: "message" }, el("bdi", {}, show(more.error))));
     for (const [name, , facts] of more.events || []) {
       if (this.model.words[name] !== "exception") continue;
       const trace = this.model.facts(facts).find(([key]) => key === "exception.stacktrace");

@@ -92,7 +92,7 @@ class Finder {
   #filters() {
     const box = document.querySelector("#filters");
     const why = {
-      errors: "Failed or timed out",
+      errors: "Where something failed or ran out of time",
       handled: "Failed, and the workflow's own code dealt with it",
       critical: "Steps of the critical path",
       slow: "Twice the median of their kind, or a fifth of the whole",

@@ -4,7 +4,7 @@ const ROW = 24; // pixels, as in page.css
 const SPARE = 8; // rows above and below what is in sight
 const MOST_PRINTED = 1500;
 const TICK_ROOM = 72; // pixels between two ticks, at least
-const LABEL = 52; // pixels of a tick's text, about
+const LABEL = 44; // pixels of a tick's text, about
 const NICE = [1, 2, 5, 10];
 
 class Waterfall {
@@ -49,9 +49,11 @@ class Waterfall {
     let first = Math.max(0, Math.floor(box.scrollTop / ROW) - SPARE);
     let last = Math.min(all, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + SPARE);
     if (this.printed) [first, last] = [0, Math.min(all, MOST_PRINTED)];
+    const names = document.querySelector("#axis .name").offsetWidth;
+    const levels = Math.max(2, Math.floor((names * INDENTED) / STEP));
     const rows = [];
     for (let place = first; place < last; place++) {
-      const row = drawRow(model, view, view.rows[place], place);
+      const row = drawRow(model, view, view.rows[place], place, levels);
       row.style.top = `${place * ROW}px`;
       rows.push(row);
     }

@@ -70,7 +70,7 @@ class View extends EventTarget {
   // --- rows ---
 
   static tests = {
-    errors: (model, i) => model.isError(i),
+    errors: (model, i) => model.isError(i) && Boolean(model.more(i).raised),
     handled: (model, i) => model.outcome(i) === "handled",
     critical: (model, i) => model.criticals[i] === 2,
     slow: (model, i) => model.slows[i] === 1,
