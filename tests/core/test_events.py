@@ -202,3 +202,82 @@ async def test_cancelling_the_consumer_cancels_the_run():
                     pass
         assert scope.cancelled_caught
     assert captured.tree.root.record.outcome == "cancelled"
+
+
+async def test_a_callback_that_awaits_something_cancelled_is_logged(caplog, anyio_backend_name):
+    if anyio_backend_name == "trio":
+        pytest.skip("trio has no cancellation without a scope")
+    import asyncio
+
+    async def broken(_event):
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    async def grouped(_event):
+        raise BaseExceptionGroup("x", [asyncio.CancelledError(), ValueError("v")])
+
+    for callback in (broken, grouped):
+        caplog.clear()
+        with caplog.at_level(logging.ERROR, "hush"):
+            result = await mapped().run({"xs": [1, 2]}, on_event=callback)
+        assert result["y"] == [1, 2]
+        assert len([r for r in caplog.records if "on_event raised" in r.getMessage()]) == 1
+
+
+async def test_a_cancellation_that_reaches_a_callback_comes_out(caplog):
+    async def slow(_event):
+        await anyio.sleep(30)
+
+    with anyio.move_on_after(0.02) as scope:
+        await mapped().run({"xs": [1]}, on_event=slow)
+    assert scope.cancelled_caught
+    assert not caplog.records
+
+
+async def test_a_direct_cancellation_that_reaches_a_callback_comes_out(anyio_backend_name):
+    if anyio_backend_name == "trio":
+        pytest.skip("trio's tasks cannot be cancelled directly")
+    import asyncio
+
+    async def slow(event):
+        if isinstance(event, ItemStarted):
+            await anyio.sleep(30)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(mapped().run({"xs": [1]}, on_event=slow), 0.02)
+
+
+async def test_a_stream_that_was_left_says_so():
+    async def sleeps(x):
+        await anyio.sleep(30)
+
+    async with mapped(sleeps).stream({"xs": [1]}) as events:
+        await anext(events)
+    with pytest.raises(RunNotFinishedError, match="has been left"):
+        await anext(events)
+
+
+async def test_a_stream_that_is_at_its_end_stays_there():
+    async with mapped().stream({"xs": [1]}) as events:
+        async for _ in events:
+            pass
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+    with pytest.raises(StopAsyncIteration):
+        await anext(events)
+
+
+async def test_an_item_that_was_cancelled_while_cleaning_up_is_told_with_its_error():
+    async def spoils(x):
+        try:
+            await anyio.sleep(30)
+        finally:
+            raise OSError("lost")
+
+    events = []
+    with anyio.move_on_after(0.02):
+        await mapped(spoils).run({"xs": [1]}, on_event=events.append)
+    ended = {e.path: e for e in events if isinstance(e, (NodeEnded, ItemEnded, RunEnded))}
+    assert (ended["g.m[0].w"].outcome, ended["g.m[0].w"].error) == ("error", "OSError: lost")
+    assert ended["g.m[0]"].outcome == ended["g"].outcome == "cancelled"

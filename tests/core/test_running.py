@@ -21,9 +21,11 @@ from hush.core import (
     MapNode,
     MissingValueError,
     OutputError,
+    RunEnded,
     RunError,
     code_node,
 )
+from hush.testing import capture_spans
 
 
 def double():
@@ -322,3 +324,22 @@ async def test_graph_outputs_can_be_named():
         START >> node >> END
     result = await Hush(graph).run()
     assert {k: v for k, v in result.items() if k != "$state"} == {"a": 1, "renamed": 2}
+
+
+@pytest.mark.parametrize("deadline_s", [None, 60.0])
+async def test_an_operation_on_an_output_of_the_run_that_raises_fails_the_run(deadline_s):
+    graph = single(lambda: {"x": 1}, outputs={"x": PARENT})
+    graph["x"].apply(lambda value: value / 0) >> PARENT["y"]
+    events = []
+    with capture_spans() as captured, pytest.raises(RunError, match="ZeroDivisionError") as caught:
+        await Hush(graph).run(deadline_s=deadline_s, on_event=events.append)
+    assert caught.value.path == graph.name
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert (type(events[-1]), events[-1].outcome) == (RunEnded, "error")
+    assert captured.tree.root.record.outcome == "error"
+
+
+async def test_outputs_whose_names_are_no_text_are_named_in_messages():
+    result = await Hush(single(lambda: {1: 2, "a": 3})).run()
+    with pytest.raises(KeyError, match="it has: 1, a"):
+        result.state[result.state.execution_order[0], "zzz"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import weakref
 
 import anyio
 import pytest
@@ -18,9 +20,11 @@ from hush.core import (
     PARENT,
     START,
     CodeNode,
+    Each,
     GraphError,
     GraphNode,
     Hush,
+    MapNode,
     Retry,
     RunError,
     code_node,
@@ -77,6 +81,74 @@ async def test_a_decorated_function_in_a_process():
     result = await Hush(graph).run()
     assert result["y"] == 8
     assert result["pid"] != os.getpid()
+
+
+def nap(x):
+    time.sleep(0.2)
+    return {"pid": os.getpid()}
+
+
+def over_processes(**options):
+    with GraphNode(name="g") as graph:
+        with MapNode(
+            name="m", inputs={"x": Each(PARENT["xs"])}, outputs={"pid": PARENT}, max_concurrency=6
+        ) as m:
+            node = CodeNode(
+                name="n",
+                code_fn=nap,
+                run_in="process",
+                inputs={"x": PARENT},
+                outputs={"pid": PARENT},
+            )
+            START >> node >> END
+        START >> m >> END
+    return Hush(graph, **options)
+
+
+async def test_a_map_over_processes_has_as_many_as_it_asks_for():
+    result = await over_processes().run({"xs": range(6)})
+    assert len(set(result["pid"])) == 6
+
+
+async def test_waiting_for_a_process_is_recorded():
+    with capture_spans() as captured:
+        result = await over_processes(max_threads=1).run({"xs": range(2)})
+    assert len(set(result["pid"])) == 1
+    waits = [
+        node.record.attributes.get("hush.wait.limiter_s", 0.0)
+        for node in captured.tree.all("node n")
+    ]
+    assert sorted(wait > 0.1 for wait in waits) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("run_in", "width", "max_threads", "expected"),
+    [
+        ("process", 300, None, 300),
+        ("process", 300, 50, 50),
+        ("process", 1, None, os.cpu_count()),
+        ("thread", 300, None, os.cpu_count()),
+    ],
+)
+def test_how_many_processes_there_are(run_in, width, max_threads, expected):
+    with GraphNode(name="g") as graph:
+        with MapNode(name="m", inputs={"x": Each([1])}, max_concurrency=width) as m:
+            with GraphNode(name="sub") as sub:
+                START >> CodeNode(name="n", code_fn=where, run_in=run_in) >> END
+            START >> sub >> END
+        with MapNode(name="other", inputs={"x": Each([1])}, max_concurrency=500) as other:
+            START >> CodeNode(name="n", code_fn=where) >> END
+        START >> m >> other >> END
+    assert Hush(graph, max_threads=max_threads)._placement.max_processes == expected
+
+
+async def test_an_engine_takes_its_limits_with_it():
+    engine = Hush(graph_of(where))
+    await engine.run()
+    limits = weakref.ref(engine._placement._limits().threads)
+    del engine
+    gc.collect()
+    assert limits() is None
 
 
 def sleeper(seconds):
