@@ -1,0 +1,197 @@
+"""Who holds up the event loop, what is waited for, and what runs now."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import anyio
+import pytest
+
+from hush import semconv
+from hush.core import END, START, CodeNode, Each, GraphNode, Hush, MapNode
+from hush.runtime import presence
+from hush.runtime.watchdog import Watchdog, watch
+from hush.testing import capture_spans
+
+
+async def blocks():
+    time.sleep(0.25)
+    return {}
+
+
+async def blocks_between():
+    await anyio.sleep(0.01)
+    time.sleep(0.25)
+    await anyio.sleep(0.01)
+    return {}
+
+
+async def behaves():
+    await anyio.sleep(0.3)
+    return {}
+
+
+def graph_of(*functions):
+    with GraphNode(name="g") as graph:
+        START >> [CodeNode(code_fn=function) for function in functions] >> END
+    return graph
+
+
+def messages(caplog, text):
+    return [record.getMessage() for record in caplog.records if text in record.getMessage()]
+
+
+@pytest.mark.parametrize("function", [blocks, blocks_between])
+async def test_a_node_that_holds_the_loop_is_named_with_its_line(function, caplog):
+    with capture_spans() as captured:
+        await Hush(graph_of(function, behaves)).run()
+    blamed = captured.tree.one(f"node {function.__name__}").record
+    assert 0.2 < blamed.attributes[semconv.LOOP_BLOCKED_S] < 0.6
+    (event,) = [one for one in blamed.events if one.name == semconv.EVENT_LOOP_BLOCKED]
+    assert "test_watchdog.py:" in event.attributes[semconv.LOOP_BLOCKED_AT]
+    assert function.__name__ in event.attributes[semconv.LOOP_BLOCKED_AT]
+    innocent = captured.tree.one("node behaves").record
+    assert semconv.LOOP_BLOCKED_S not in innocent.attributes
+    (said,) = messages(caplog, "holds up the event loop")
+    assert f"g.{function.__name__}" in said
+    assert "run_in='thread'" in said
+
+
+async def test_one_warning_for_a_node_however_many_items(caplog):
+    with GraphNode(name="g") as graph:
+        with MapNode(name="m", inputs={"x": Each([1, 2, 3])}, max_concurrency=3) as items:
+            START >> CodeNode(name="blocks", code_fn=lambda: time.sleep(0.15)) >> END
+        START >> items >> END
+    with capture_spans() as captured:
+        await Hush(graph).run()
+    spans = captured.tree.all("node blocks")
+    assert all(node.record.attributes[semconv.LOOP_BLOCKED_S] > 0.1 for node in spans)
+    assert len(messages(caplog, "holds up the event loop")) == 1
+    # Neither the items nor the map did it.
+    for node in [*captured.tree.all("item m"), captured.tree.one("map m")]:
+        assert semconv.LOOP_BLOCKED_S not in node.record.attributes
+
+
+async def test_a_thread_does_not_hold_the_loop():
+    def works():
+        time.sleep(0.25)
+        return {}
+
+    with capture_spans() as captured:
+        await Hush(graph_of(works, behaves)).run()
+    for node in captured.tree.walk():
+        assert semconv.LOOP_BLOCKED_S not in node.record.attributes
+
+
+async def test_a_nested_run_is_blamed_once():
+    inner = Hush(graph_of(blocks))
+
+    async def calls():
+        await inner.run()
+        return {}
+
+    with capture_spans() as captured:
+        await Hush(graph_of(calls)).run()
+    assert semconv.LOOP_BLOCKED_S in captured.tree.one("node blocks").record.attributes
+    assert semconv.LOOP_BLOCKED_S not in captured.tree.one("node calls").record.attributes
+
+
+def waiting_graph(gate):
+    async def waits():
+        await gate.wait()
+        return {}
+
+    with GraphNode(name="g") as graph:
+        quick = CodeNode(name="quick", code_fn=lambda: {})
+        slow = CodeNode(name="slow", code_fn=waits)
+        with MapNode(name="m", inputs={"x": Each(range(10))}, max_concurrency=2) as items:
+            START >> CodeNode(name="hangs", code_fn=waits) >> END
+        join = CodeNode(name="join", code_fn=lambda: {})
+        START >> [quick, slow, items] >> join >> END
+    return graph
+
+
+async def test_a_snapshot_shows_what_runs_and_what_waits():
+    gate = anyio.Event()
+    engine = Hush(waiting_graph(gate))
+    other = Hush(graph_of(behaves))
+    async with anyio.create_task_group() as group:
+        group.start_soon(engine.run)
+        group.start_soon(other.run)
+        await anyio.sleep(0.1)
+        seen = engine.snapshot()
+        everything = presence.snapshot()
+        gate.set()
+    (run,) = seen.runs
+    assert run.graph == "g"
+    assert {node.path for node in run.nodes} == {"g.slow", "g.m[0].hangs", "g.m[1].hangs"}
+    (wait,) = run.waits
+    assert (wait.name, wait.arrived, set(wait.pending)) == ("join", ("quick",), {"slow", "m"})
+    assert 0.05 < wait.seconds < 5
+    (items,) = run.maps
+    assert (items.path, items.running, items.ended, items.total) == ("g.m", 2, 0, 10)
+    told = str(seen)
+    assert "g.join has waited" in told
+    assert "g.m runs 2 of at most 2 items, 0 of 10 over" in told
+    assert len(everything.runs) == 2
+    assert engine.snapshot().runs == ()
+    assert str(engine.snapshot()) == "nothing is running"
+    assert presence.present() == []
+
+
+async def test_a_snapshot_may_be_taken_from_any_thread_while_all_goes_on():
+    with GraphNode(name="g") as graph:
+        with MapNode(name="m", inputs={"x": Each(range(300))}, max_concurrency=50) as items:
+            START >> CodeNode(name="n", code_fn=anyio.sleep, inputs={"delay": 0.001}) >> END
+        START >> items >> END
+    engine = Hush(graph)
+    faults, taken, stop = [], [], threading.Event()
+
+    def look():
+        while not stop.is_set():
+            try:
+                taken.append(str(engine.snapshot()))
+            except Exception as error:
+                faults.append(error)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        await engine.run()
+    finally:
+        stop.set()
+        thread.join()
+    assert not faults
+    assert any("g.m runs" in text for text in taken)
+
+
+async def test_a_join_that_waits_long_is_logged_once(caplog, monkeypatch):
+    monkeypatch.setattr(watch, "stuck_join_s", 0.1)
+    gate = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(Hush(waiting_graph(gate)).run)
+        with anyio.fail_after(10):
+            while not messages(caplog, "a join has waited long"):
+                await anyio.sleep(0.05)
+        await anyio.sleep(0.5)
+        gate.set()
+    (said,) = messages(caplog, "a join has waited long")
+    assert "g.join" in said
+    assert "slow" in said
+    assert "quick" in said
+
+
+def test_the_thread_goes_when_nothing_runs(monkeypatch):
+    monkeypatch.setattr("hush.runtime.watchdog.IDLE_S", 0.1)
+    one = Watchdog()
+    one.wake()
+    threads = [t for t in threading.enumerate() if t.name == "hush watchdog"]
+    assert threads
+    for _ in range(100):
+        if not one._running:
+            break
+        time.sleep(0.05)
+    assert not one._running
+    one.wake()
+    assert one._running
