@@ -1,12 +1,18 @@
-"""What every test shares: both event loops, and hypothesis without a stopwatch."""
+"""What every test shares: both event loops, hypothesis without a stopwatch, a trace store."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Whatever a test starts, its traces go nowhere near those of whoever runs the tests.
+_state = tempfile.TemporaryDirectory(prefix="hush-tests-", ignore_cleanup_errors=True)
+os.environ["XDG_STATE_HOME"] = _state.name
+os.environ.pop("HUSH_TRACE_STORE", None)
 
 # A workflow's first run in a process imports much; a deadline per example would be chance.
 settings.register_profile("default", deadline=None)

@@ -15,7 +15,7 @@ import threading
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from hush.observe import configuration
+from hush.observe import exporters
 
 RUN = """
 from hush.core import *
@@ -27,6 +27,9 @@ def run():
         START >> CodeNode(name="n", code_fn=lambda: {}) >> END
     return Hush(graph).run_sync()
 """
+
+
+NOBODY = "http://127.0.0.1:9"
 
 
 def python(program, **environment):
@@ -95,7 +98,7 @@ def test_endpoint_from_the_variable(collector):
 def test_arguments_go_before_variables(collector):
     done = python(
         f"configure(service_name='mine', endpoint={collector.url!r} + '/'); run()",
-        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+        OTEL_EXPORTER_OTLP_ENDPOINT=NOBODY,
         OTEL_SERVICE_NAME="not-mine",
     )
     assert done.returncode == 0, done.stderr
@@ -181,7 +184,7 @@ def test_sampler_from_the_variable(collector):
     [("OTEL_TRACES_EXPORTER", "carrier-pigeon"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "morse")],
 )
 def test_unknown_values_are_named(variable, value):
-    done = python("configure()", **{variable: value})
+    done = python("configure()", OTEL_EXPORTER_OTLP_ENDPOINT=NOBODY, **{variable: value})
     assert done.returncode == 1
     assert variable in done.stderr
     assert value in done.stderr
@@ -232,13 +235,15 @@ def test_empty_variables_count_as_not_set(collector):
     ],
 )
 def test_a_batch_fits_into_the_queue(variables, queue, batch):
-    done = python(PROCESSOR, **{f"OTEL_BSP_MAX_{name}": text for name, text in variables.items()})
+    sizes = {f"OTEL_BSP_MAX_{name}": text for name, text in variables.items()}
+    done = python(PROCESSOR, OTEL_EXPORTER_OTLP_ENDPOINT=NOBODY, **sizes)
     assert done.stdout.split()[:2] == [str(queue), str(batch)], done.stderr
 
 
 @pytest.mark.parametrize("text", ["many", "0", "-5"])
 def test_what_is_no_number_is_named_and_the_default_counts(text):
-    done = python("import logging; logging.basicConfig()" + PROCESSOR, OTEL_BSP_MAX_QUEUE_SIZE=text)
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": NOBODY, "OTEL_BSP_MAX_QUEUE_SIZE": text}
+    done = python("import logging; logging.basicConfig()" + PROCESSOR, **variables)
     assert done.stdout.split()[:2] == ["65536", "512"], done.stderr
     assert "OTEL_BSP_MAX_QUEUE_SIZE is no number" in done.stderr
     assert "Traceback" not in done.stderr
@@ -256,7 +261,7 @@ def test_what_is_no_number_is_named_and_the_default_counts(text):
     ],
 )
 def test_where_an_endpoint_takes_spans(given, used):
-    assert configuration._traces_url(given) == used
+    assert exporters.traces_url(given) == used
 
 
 @pytest.mark.parametrize(
@@ -264,7 +269,7 @@ def test_where_an_endpoint_takes_spans(given, used):
 )
 def test_an_endpoint_that_is_no_address_of_http_is_refused(given):
     with pytest.raises(ValueError, match=r"endpoint='.*use http:// or https://.*http://\w"):
-        configuration._traces_url(given)
+        exporters.traces_url(given)
 
 
 def test_a_variable_that_is_no_address_of_http_is_named():
@@ -282,7 +287,7 @@ def test_grpc():
         assert "grpc" in type(exporter).__module__, exporter
         """,
         OTEL_EXPORTER_OTLP_PROTOCOL="grpc",
-        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+        OTEL_EXPORTER_OTLP_ENDPOINT=NOBODY,
     )
     assert done.returncode == 0, done.stderr
 
@@ -339,6 +344,149 @@ def test_a_redactor_of_the_users_own():
         OTEL_TRACES_EXPORTER="none",
     )
     assert done.returncode == 0, done.stderr
+
+
+# --- the local trace store --------------------------------------------------------------------
+
+STORED = """
+from hush.insight.store import TraceStore
+
+def stored():
+    return [(one.graph, one.spans) for one in TraceStore().traces()]
+
+def made_of(telemetry):
+    return [type(p).__name__ for p in telemetry.provider._active_span_processor._span_processors]
+"""
+
+
+def storing(program, tmp_path, **variables):
+    """Run a program whose trace store is empty, and which raises where something is wrong."""
+    where = str(tmp_path / "traces.sqlite3")
+    done = python(STORED + textwrap.dedent(program), HUSH_TRACE_STORE=where, **variables)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"OTEL_TRACES_EXPORTER": ""}, {"OTEL_TRACES_EXPORTER": "hush"}],
+    ids=["unset", "empty", "asked for"],
+)
+def test_where_no_receiver_is_named_spans_go_to_the_trace_store(tmp_path, variables):
+    storing(
+        """
+        import os
+        t = configure()
+        run()
+        assert t.flush() and stored() == [("g", 2)]
+        assert str(t.store) == os.environ["HUSH_TRACE_STORE"], t
+        assert made_of(t) == ["TraceStoreProcessor"]
+        """,
+        tmp_path,
+        **variables,
+    )
+
+
+def test_a_run_is_in_the_store_once_the_process_has_ended(tmp_path):
+    storing("configure(); run()", tmp_path)
+    storing("assert stored() == [('g', 2)]", tmp_path)
+    storing("t = configure(); run(); t.shutdown(); assert len(stored()) == 2", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("call", "variables", "processors", "count"),
+    [
+        ("", {"OTEL_EXPORTER_OTLP_ENDPOINT": NOBODY}, ["Batch"], 0),
+        ("", {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": NOBODY}, ["Batch"], 0),
+        ("", {"OTEL_TRACES_EXPORTER": "otlp"}, ["Batch"], 0),
+        ("", {"OTEL_TRACES_EXPORTER": "none"}, [], 0),
+        ("", {"OTEL_TRACES_EXPORTER": "otlp, Hush"}, ["Batch", "TraceStore"], 1),
+        ("", {"OTEL_TRACES_EXPORTER": "hush,none,hush"}, ["TraceStore"], 1),
+        ("endpoint='http://127.0.0.1:9'", {}, ["Batch"], 0),
+        (
+            "endpoint='http://127.0.0.1:9'",
+            {"OTEL_TRACES_EXPORTER": "hush,console"},
+            ["Batch", "TraceStore"],
+            1,
+        ),
+        ("store=True, endpoint='http://127.0.0.1:9'", {}, ["Batch", "TraceStore"], 1),
+        ("store=True", {"OTEL_TRACES_EXPORTER": "none"}, ["TraceStore"], 1),
+        ("store=True", {}, ["TraceStore"], 1),
+        ("store=False", {}, ["Batch"], 0),
+        ("store=False", {"OTEL_TRACES_EXPORTER": "hush"}, [], 0),
+    ],
+)
+def test_who_gets_the_spans(tmp_path, call, variables, processors, count):
+    storing(
+        f"""
+        import logging
+        logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
+        t = configure({call})
+        run()
+        if t.store:
+            assert t.provider._active_span_processor._span_processors[-1].force_flush()
+        assert len(stored()) == {count}, stored()
+        assert made_of(t) == {[f"{name}SpanProcessor".replace("StoreSpan", "Store") for name in processors]}
+        import os
+        os._exit(0)  # the receiver is not there; the exporter would wait for it
+        """,
+        tmp_path,
+        **variables,
+    )
+
+
+def test_a_store_of_the_users_own(tmp_path):
+    storing(
+        f"""
+        from pathlib import Path
+        t = configure(store=Path({str(tmp_path)!r}) / "mine" / "t.db")
+        run()
+        assert t.flush() and stored() == []
+        assert [one.graph for one in TraceStore(t.store).traces()] == ["g"]
+        """,
+        tmp_path,
+    )
+
+
+def test_a_provider_that_is_set_gets_the_store_only_where_it_is_asked_for(tmp_path):
+    storing(
+        """
+        from opentelemetry.sdk.trace import TracerProvider
+        trace.set_tracer_provider(TracerProvider())
+        assert configure().store is None
+        run()
+        assert stored() == []
+        t = configure(store=True)
+        assert not t.owned and t.store
+        run()
+        assert t.flush() and stored() == [("g", 2)]
+        """,
+        tmp_path,
+    )
+
+
+def test_nothing_is_stored_where_the_sdk_is_disabled(tmp_path):
+    storing(
+        "t = configure(store=True); run(); assert t.store is None and not stored()",
+        tmp_path,
+        OTEL_SDK_DISABLED="true",
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_is_none_is_refused():
+    done = python("configure(store=3)")
+    assert "store=3: expected True, False, None or a path" in done.stderr
+
+
+def test_a_store_that_cannot_be_written_breaks_no_run(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = python(
+        "import logging; logging.basicConfig()\nconfigure(); print(run().outcome)",
+        HUSH_TRACE_STORE=str(tmp_path / "file" / "traces.sqlite3"),
+    )
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+    assert "spans are lost to the local trace store" in done.stderr
 
 
 def test_without_configure_nothing_is_set_and_nothing_is_sent(collector):

@@ -2,6 +2,7 @@
 
 A library must leave that to the application; calling this is the application's choice.
 It follows the standard ``OTEL_*`` variables and respects a provider that is already set.
+Where nobody has named a receiver, spans stay on this machine, in the local trace store.
 """
 
 from __future__ import annotations
@@ -10,21 +11,22 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from opentelemetry import trace
 
 from hush.log import get_logger
+from hush.observe.exporters import STORE, exporter_names, exporters_of
 from hush.observe.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from opentelemetry.sdk.trace import SpanProcessor
-    from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import TracerProvider
 
+    from hush.observe.exporters import StoreChoice
     from hush.observe.redaction import Redactor
 
 __all__ = ("Telemetry", "configure")
@@ -33,8 +35,6 @@ QUEUE: Final = 65_536
 """Spans that the batch processor holds; the SDK's default of 2,048 drops spans of maps."""
 BATCH: Final = 512
 """Spans in one request, the standard's default."""
-TRACES_PATH: Final = "/v1/traces"
-"""Where OTLP/HTTP receivers take spans."""
 
 _lock = threading.Lock()
 
@@ -47,6 +47,8 @@ class Telemetry:
     """The tracer provider in use."""
     owned: bool
     """Whether it was made here; one that was already set stays the application's."""
+    store: Path | None = None
+    """The local trace store that was set up here; None where spans do not go to one."""
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Send what is queued.
@@ -85,23 +87,32 @@ def configure(
     endpoint: str | None = None,
     processors: Sequence[SpanProcessor] = (),
     redactor: Redactor | None = None,
+    store: StoreChoice = None,
 ) -> Telemetry:
     """Set up tracing for this process.
 
     Standard variables count, and an argument goes before its variable:
     ``OTEL_SDK_DISABLED``, ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``,
-    ``OTEL_TRACES_EXPORTER`` (``otlp``, ``console``, ``none`` or a list), ``OTEL_TRACES_SAMPLER``,
-    ``OTEL_EXPORTER_OTLP_*`` (``http/protobuf`` unless a protocol is set), ``OTEL_BSP_*``
-    and ``OTEL_SPAN_*`` limits. An empty one counts as not set. Calling it again, or after the application has set a
-    provider of its own, changes only ``redactor`` and adds ``processors``.
+    ``OTEL_TRACES_EXPORTER`` (``otlp``, ``console``, ``hush``, ``none`` or a list),
+    ``OTEL_TRACES_SAMPLER``, ``OTEL_EXPORTER_OTLP_*`` (``http/protobuf`` unless a protocol is
+    set), ``OTEL_BSP_*`` and ``OTEL_SPAN_*`` limits. An empty one counts as not set. Where
+    neither an endpoint nor an exporter is named, spans go to the local trace store, which
+    the command ``hush`` reads; ``hush`` as an exporter asks for it beside others.
+
+    Calling it again, or after the application has set a provider of its own, changes only
+    ``redactor`` and adds ``processors`` and, where ``store`` asks for it, the trace store.
 
     Args:
         service_name: name of the service; None reads the variable, else ``hush``.
         endpoint: base URL of an OTLP/HTTP receiver such as ``http://localhost:4318``, with
-            or without ``/v1/traces``; None reads the variable, else the standard's default.
+            or without ``/v1/traces``; None reads the variables.
         processors: span processors to add.
         redactor: passes every text that leaves on a span; None keeps the current one,
             by default :func:`hush.observe.redaction.redact_secrets`.
+        store: True writes spans into the local trace store, besides whatever else is asked
+            for; a path does so with a store there; False never does, and without endpoint
+            and exporter the standard's default counts, ``http://localhost:4318``. None
+            does so where no receiver is named.
 
     Returns:
         A handle to flush and to shut down.
@@ -110,34 +121,57 @@ def configure(
         ValueError: a variable names an unknown exporter or protocol, or an endpoint is no
             address of HTTP.
     """
+    # Said before anything is set up, for a provider cannot be taken back.
+    if store is not None and not isinstance(store, bool | str | os.PathLike):
+        raise ValueError(f"store={store!r}: expected True, False, None or a path")
     if redactor is not None:
         settings.redactor = redactor
     with _lock, _without_empty_variables():
         provider = trace.get_tracer_provider()
         if not isinstance(provider, trace.ProxyTracerProvider):
             _add(provider, processors)
-            return Telemetry(provider, owned=False)
-        made = _make_provider(service_name, endpoint)
+            kept = _add_store(provider, store) if store not in {None, False} else None
+            return Telemetry(provider, owned=False, store=kept)
+        names = exporter_names(endpoint, store)
+        made = _make_provider(service_name, endpoint, names)
+        kept = _add_store(made, store) if STORE in names else None
         _add(made, processors)
         trace.set_tracer_provider(made)
-        return Telemetry(made, owned=True)
+        return Telemetry(made, owned=True, store=kept)
 
 
-def _add(provider: TracerProvider, processors: Sequence[SpanProcessor]) -> None:
+def _add_store(provider: TracerProvider, store: StoreChoice) -> Path | None:
+    """Let spans go to the trace store as well, and say where that is."""
+    from hush.export.trace_store import TraceStoreProcessor  # noqa: PLC0415  # needs the SDK and SQLite
+    from hush.insight.store import TraceStore  # noqa: PLC0415  # likewise
+
+    where = None if store is None or isinstance(store, bool) else Path(store)
+    processor = TraceStoreProcessor(TraceStore(where))
+    if not _add(provider, (processor,)):
+        return None
+    settings.store = processor
+    return processor.store.path
+
+
+def _add(provider: TracerProvider, processors: Sequence[SpanProcessor]) -> bool:
+    """Add processors and say whether the provider takes any."""
     if not processors or isinstance(provider, trace.NoOpTracerProvider):
-        return
+        return False
     add = getattr(provider, "add_span_processor", None)
     if add is None:
         get_logger("hush.telemetry").warning(
             "the application's tracer provider takes no span processors; they are not used",
             provider=type(provider).__name__,
         )
-        return
+        return False
     for processor in processors:
         add(processor)
+    return True
 
 
-def _make_provider(service_name: str | None, endpoint: str | None) -> TracerProvider:
+def _make_provider(
+    service_name: str | None, endpoint: str | None, names: Sequence[str]
+) -> TracerProvider:
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415  # the SDK is needed only here
     from opentelemetry.sdk.trace import TracerProvider as SdkProvider  # noqa: PLC0415  # likewise
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415  # likewise
@@ -153,7 +187,7 @@ def _make_provider(service_name: str | None, endpoint: str | None) -> TracerProv
     queue = _number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE)
     batch = min(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH), queue)
     delay_ms = _number("OTEL_BSP_SCHEDULE_DELAY", 5_000)
-    for exporter in _exporters(endpoint):
+    for exporter in exporters_of(endpoint, names):
         processor = BatchSpanProcessor(
             exporter,
             max_queue_size=queue,
@@ -202,70 +236,3 @@ def _number(variable: str, default: int) -> int:
         )
         return default
     return number
-
-
-def _exporters(endpoint: str | None) -> list[SpanExporter]:
-    wanted = "otlp" if endpoint is not None else os.environ.get("OTEL_TRACES_EXPORTER", "otlp")
-    exporters: list[SpanExporter] = []
-    for name in (part.strip().lower() for part in wanted.split(",")):
-        if name in {"", "otlp"}:
-            exporters.append(_otlp(endpoint))
-        elif name == "console":
-            from opentelemetry.sdk.trace.export import ConsoleSpanExporter  # noqa: PLC0415  # likewise
-
-            exporters.append(ConsoleSpanExporter())
-        elif name != "none":
-            msg = f"OTEL_TRACES_EXPORTER={wanted!r}: {name!r} is unknown; use otlp, console or none"
-            raise ValueError(msg)
-    return exporters
-
-
-def _otlp(endpoint: str | None) -> SpanExporter:
-    variable = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
-    if variable not in os.environ:
-        variable = "OTEL_EXPORTER_OTLP_PROTOCOL"
-    protocol = os.environ.get(variable, "http/protobuf").strip()
-    if endpoint is not None or protocol == "http/protobuf":
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  # needs requests and protobuf
-            OTLPSpanExporter,
-        )
-
-        if endpoint is not None:
-            return OTLPSpanExporter(endpoint=_traces_url(endpoint))
-        for name in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
-            if name in os.environ:
-                _check_url(name, os.environ[name])
-                break
-        return OTLPSpanExporter()
-    if protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415  # needs grpc
-            OTLPSpanExporter as GrpcExporter,
-        )
-
-        return GrpcExporter()
-    msg = f"{variable}={protocol!r}: use http/protobuf or grpc"
-    raise ValueError(msg)
-
-
-def _traces_url(endpoint: str) -> str:
-    """Return where a receiver takes spans, given its base or that very address."""
-    _check_url("endpoint", endpoint)
-    url = urlsplit(endpoint)
-    base = url.path.rstrip("/").removesuffix(TRACES_PATH)
-    return url._replace(path=base + TRACES_PATH).geturl()
-
-
-def _check_url(name: str, said: str) -> None:
-    try:
-        url = urlsplit(said)
-    except ValueError:
-        url = urlsplit("")
-    if url.scheme not in {"http", "https"} or not url.netloc:
-        address = said.rpartition("://")[2]
-        if not address[:1].isalnum():
-            address = "localhost:4318"
-        msg = (
-            f"{name}={said!r} is no address of HTTP, so nothing would arrive; "
-            f"use http:// or https:// and a host, such as http://{address}"
-        )
-        raise ValueError(msg)

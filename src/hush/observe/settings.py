@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hush.observe.redaction import redact_secrets
 
 if TYPE_CHECKING:
+    from hush.export.trace_store import TraceStoreProcessor
     from hush.observe.redaction import Redactor
 
 __all__ = ("Settings", "settings")
@@ -19,6 +20,8 @@ class Settings:
 
     redactor: Redactor = redact_secrets
     """Every text that leaves the process passes it first."""
+    store: TraceStoreProcessor | None = None
+    """What writes spans into the local trace store; None where nothing does."""
 
 
 settings = Settings()
