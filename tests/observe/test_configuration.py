@@ -115,7 +115,7 @@ def test_every_span_of_a_large_map_arrives(collector):
     done = python(
         """
         with GraphNode(name="big") as graph:
-            with MapNode(name="m", inputs={"x": Each(range(5000))}) as m:
+            with MapNode(name="m", inputs={"x": Each(range(5000))}, span_budget=None) as m:
                 START >> CodeNode(name="n", code_fn=lambda x: {}, inputs={"x": PARENT}) >> END
             START >> m >> END
         configure()

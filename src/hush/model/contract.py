@@ -137,6 +137,8 @@ class FanOut:
     """Whether an item sees what the item before it wrote (a for loop)."""
     iterations: bool = False
     """Whether items are called iterations in spans and paths."""
+    span_budget: int | None = None
+    """How many items need to be told of; None for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from hush.observe.describing import ending_of
+from hush.observe.pins import ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +60,8 @@ class ChatInstrument(ABC):
         if scope.level != "chat":
             return manager
         try:
-            listener = self._listener(scope)
+            with ours:
+                listener = self._listener(scope)
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self._on_fault(error)
             return manager
@@ -99,7 +101,9 @@ class _Heard:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._listener.close(self._ending if self._ending is not None else ending_of(exc))
+            # Exemplars and events carry the span's identity, which does not pin it.
+            with ours:
+                self._listener.close(self._ending if self._ending is not None else ending_of(exc))
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self._on_fault(error)
         finally:

@@ -8,37 +8,55 @@ critical path from timestamps alone.
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from contextlib import ExitStack
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace import SpanKind
 
 from hush import semconv
+from hush.observe.budget import Around, Count, RunBudget
 from hush.observe.clock import AFTER_NS, RunClock
 from hush.observe.describing import attributes_of, describe, ending_of, value_of
+from hush.observe.item_spans import Item
+from hush.observe.links import Token, link_cause, links_of
 from hush.observe.messages import Content
+from hush.observe.pins import context_of, ours
+from hush.observe.selection import MapBudget
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from opentelemetry.trace import Span, SpanContext, Tracer
+    from opentelemetry.trace import Span, Tracer
 
+    from hush.observe.own_span import OwnSpan
     from hush.runtime.instrument import Ending, Observation, Scope
 
 __all__ = ("TracingInstrument",)
 
+Adopt = Callable[["Span", Item, Count], bool]
+
 NODE_LEVELS = frozenset(("node", "graph", "map", "loop"))
 """They begin the moment they become ready, whenever a task comes round to them."""
+
+FAILED = frozenset((semconv.OUTCOME_ERROR, semconv.OUTCOME_TIMEOUT, semconv.OUTCOME_HANDLED))
+"""Outcomes of items that a budget keeps first."""
 
 _open: ContextVar[_Live | None] = ContextVar("hush_open_span", default=None)
 
 
 class TracingInstrument:
-    """Makes spans with one tracer."""
+    """Makes spans with one tracer.
+
+    Where that is the SDK's, maps keep the spans of their items within their budgets. Of
+    spans of another kind it is not known how to leave them out: all are kept.
+    """
 
     def __init__(self, tracer: Tracer) -> None:
         """Keep the tracer.
@@ -47,29 +65,28 @@ class TracingInstrument:
             tracer: of any provider.
         """
         self._tracer = tracer
+        self._adopt: Adopt | None = None
+        if type(tracer).__module__.startswith("opentelemetry.sdk."):
+            from hush.observe.own_span import adopt  # noqa: PLC0415  # there need not be an SDK
+
+            self._adopt = adopt
 
     def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
         """Open a span for as long as the context manager is open."""
-        return _Live(self._tracer, scope)
-
-
-class _Token:
-    """What outlives a span: its identity for links and its end for what it releases."""
-
-    __slots__ = ("context", "end_ns")
-
-    def __init__(self, context: SpanContext) -> None:
-        self.context = context
-        self.end_ns = 0
+        return _Live(self._tracer, scope, self._adopt)
 
 
 class _Live:
     """One open span."""
 
     __slots__ = (
+        "_adopt",
+        "_around",
         "_attached",
         "_clock",
         "_ending",
+        "_item",
+        "_items",
         "_known",
         "_last_child_ns",
         "_opened",
@@ -82,20 +99,27 @@ class _Live:
         "token",
     )
 
-    _attached: Token[otel_context.Context]
+    _attached: contextvars.Token[otel_context.Context]
     _clock: RunClock
-    _opened: Token[_Live | None]
+    _opened: contextvars.Token[_Live | None]
     _span: Span
-    token: _Token
+    token: Token
 
-    def __init__(self, tracer: Tracer, scope: Scope) -> None:
+    def __init__(self, tracer: Tracer, scope: Scope, adopt: Adopt | None) -> None:
         self._tracer = tracer
         self._scope = scope
+        self._adopt = adopt
         self._ending: Ending | None = None
         self._last_child_ns = 0
         self._outer = _open.get()
         self._start_ns = 0
         self._recording = False
+        self._around: Around | None = None
+        """What opens inside is in this; None where nothing is ever omitted."""
+        self._item: Item | None = None
+        """The item that this span stands for, where that has a budget."""
+        self._items: MapBudget | None = None
+        """The budget of a map, once it has items."""
         # What stands on the span by us, kept for where others push it off.
         self._known: dict[str, Any] = {}
 
@@ -109,25 +133,52 @@ class _Live:
         early = outer is None or outer._recording  # noqa: SLF001  # same class
         if early:
             self._known = self._facts()
-        self._span = span = self._tracer.start_span(
-            f"{scope.level} {scope.name}",
-            kind=self._kind(),
-            attributes=self._known or None,
-            links=self._links() if early else None,
-            start_time=self._start_ns,
-            record_exception=False,
-            set_status_on_exception=False,
-        )
+        # The SDK, its sampler and its processors read the parent's identity on our behalf.
+        with ours:
+            self._span = span = self._tracer.start_span(
+                f"{scope.level} {scope.name}",
+                kind=self._kind(),
+                attributes=self._known or None,
+                links=links_of(scope) if early else None,
+                start_time=self._start_ns,
+                record_exception=False,
+                set_status_on_exception=False,
+            )
         self._recording = span.is_recording()
-        self.token = _Token(span.get_span_context())
+        owned = self._adopt is not None and self._find_place(self._adopt)
+        self.token = Token(context_of(span), cast("OwnSpan", span) if owned else None)
         if self._recording and not early:
             self._known = self._facts()
             span.set_attributes(self._known)
-            for link in self._links():
+            for link in links_of(scope):
                 span.add_link(link.context)
         self._attached = otel_context.attach(trace.set_span_in_context(self._span))
         self._opened = _open.set(self)
         return self
+
+    def _find_place(self, adopt: Adopt) -> bool:
+        """Find what the span and those inside it are in; say whether it may be omitted."""
+        scope, outer = self._scope, self._outer
+        around = None if outer is None else outer._around  # noqa: SLF001  # same class
+        if outer is None or around is None:
+            if scope.level == "run" and self._recording:
+                self._around = Around(RunBudget(), Count(None), None)
+            return False
+        if scope.budget is not None:
+            items = outer._items  # noqa: SLF001  # same class
+            if items is None:
+                items = outer._items = MapBudget(scope.budget, scope.total, around)  # noqa: SLF001  # same class
+            item = Item(items)
+            if adopt(self._span, item, items.count):
+                item.begin()
+                self._item = item
+                self._around = Around(around.run, items.count, item)
+                return True
+        self._around = around
+        if scope.level == "run":
+            # A run inside a node of another one: the same trace, a count of its own.
+            self._around = Around(around.run, Count(around.counts), around.home)
+        return around.home is not None and adopt(self._span, around.home, around.counts)
 
     def _facts(self) -> dict[str, Any]:
         scope = self._scope
@@ -136,16 +187,12 @@ class _Live:
             facts[semconv.LINKS_DROPPED] = len(scope.links) - semconv.LINK_LIMIT
         return facts
 
-    def _links(self) -> list[Link]:
-        tokens = self._scope.links[: semconv.LINK_LIMIT]
-        return [Link(token.context) for token in tokens if isinstance(token, _Token)]
-
     def _find_start(self) -> int:
         scope, outer = self._scope, self._outer
         # Not only after what released it: where an event's listener was slow, another
         # predecessor may have ended later and settled earlier.
         ends = [
-            token.end_ns for token in (scope.released_by, *scope.links) if isinstance(token, _Token)
+            token.end_ns for token in (scope.released_by, *scope.links) if isinstance(token, Token)
         ]
         after = max(ends) + AFTER_NS if ends else 0
         if scope.level in NODE_LEVELS:
@@ -160,7 +207,7 @@ class _Live:
             return SpanKind.CLIENT
         if self._scope.level != "run":
             return SpanKind.INTERNAL
-        parent = trace.get_current_span().get_span_context()
+        parent = context_of(trace.get_current_span())
         return SpanKind.SERVER if not parent.is_valid or parent.is_remote else SpanKind.INTERNAL
 
     def __exit__(
@@ -174,26 +221,56 @@ class _Live:
         outer = self._outer
         if outer is not None:
             outer._last_child_ns = max(outer._last_child_ns, end_ns)  # noqa: SLF001  # same class
+        ending = self._ending if self._ending is not None else ending_of(exc)
         # Each whatever becomes of the one before: a span that is left open is never seen,
         # and one that is left current takes in what does not belong to it.
-        try:
+        with ExitStack() as last:
+            if self._item is not None:
+                last.callback(self._finish, self._item, ending, end_ns)
+            last.callback(self._end, end_ns)
+            if self._recording:
+                last.callback(self._describe, ending, end_ns)
+            if self._items is not None:
+                last.callback(self._items.close)
             otel_context.detach(self._attached)
             _open.reset(self._opened)
-        finally:
-            try:
-                if self._recording:
-                    self._describe(
-                        self._ending if self._ending is not None else ending_of(exc), end_ns
-                    )
-            finally:
-                self._span.end(end_time=end_ns)
+
+    def _end(self, end_ns: int) -> None:
+        with ours:
+            self._span.end(end_time=end_ns)
+
+    def _finish(self, item: Item, ending: Ending, end_ns: int) -> None:
+        known = self._known
+        item.finish(
+            known.get(semconv.ITEM_INDEX, known.get(semconv.ITERATION_INDEX, 0)),
+            known.get(semconv.RUN_S, (end_ns - self._start_ns) / 1e9),
+            failed=ending.outcome in FAILED or semconv.PARTIAL_FAILURE in known,
+            retried=known.get(semconv.ATTEMPTS, 1) > 1,
+        )
 
     def _describe(self, ending: Ending, end_ns: int) -> None:
+        self._tell_omitted()
         describe(self._span, self._put, ending, self._start_ns, end_ns)
-        self._link_cause(ending)
+        # A root that links into its own trace would be re-parented by Jaeger.
+        if self._scope.level != "run":
+            link_cause(self._span, self.token, ending.cause)
         # A span holds so many attributes and drops the oldest: ours, where user code set many.
         if getattr(self._span, "dropped_attributes", 0):
             self._restore()
+
+    def _tell_omitted(self) -> None:
+        """Say how many spans are missing inside."""
+        items, item, around = self._items, self._item, self._around
+        if items is not None:
+            if items.count.omitted:
+                self._put(semconv.MAP_SPANS_OMITTED, items.count.omitted)
+            if items.pinned:
+                self._put(semconv.MAP_SPANS_PINNED, items.pinned)
+        elif item is not None:
+            if item.lost:
+                self._put(semconv.SPANS_OMITTED, item.lost)
+        elif self._scope.level == "run" and around is not None and around.counts.omitted:
+            self._put(semconv.SPANS_OMITTED, around.counts.omitted)
 
     def _restore(self) -> None:
         """Put back what is ours, at the expense of what is not."""
@@ -232,9 +309,3 @@ class _Live:
 
     def end(self, ending: Ending) -> None:
         self._ending = ending
-
-    def _link_cause(self, ending: Ending) -> None:
-        cause = ending.cause
-        # A root that links into its own trace would be re-parented by Jaeger.
-        if isinstance(cause, _Token) and cause is not self.token and self._scope.level != "run":
-            self._span.add_link(cause.context)

@@ -200,6 +200,7 @@ class _FanOut:
             released_by=previous,
             wait_slot_s=self.clock() - self.ready_at - source_s if sized else 0.0,
             wait_source_s=source_s,
+            budget=request.span_budget,
             fault=fault,
         )
         self.verdict.start(self.clock())

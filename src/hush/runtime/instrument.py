@@ -47,6 +47,10 @@ class Scope:
     """Whether it began when its surroundings did (a first node of a graph)."""
     links: Sequence[object] = ()
     """Tokens of the predecessors."""
+    budget: int | None = None
+    """Of an item: how many of its map's items need to be told of; None for all."""
+    total: int | None = None
+    """Of an item: how many items its map has; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

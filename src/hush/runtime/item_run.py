@@ -67,6 +67,8 @@ class ItemRun:
     released_by: object
     wait_slot_s: float
     wait_source_s: float
+    budget: int | None = None
+    """How many of the map's items need to be told of; None for all."""
     fault: Exception | None = None
     """Why it cannot run: its key could not be made."""
     trail: Trail = NO_TRAIL
@@ -154,7 +156,9 @@ class ItemRun:
         if self.key is not None:
             facts[semconv.ITEM_KEY] = self.key
         level: Level = "iteration" if self.iteration else "item"
-        return Scope(level, self.name, facts, self.released_by)
+        return Scope(
+            level, self.name, facts, self.released_by, budget=self.budget, total=self.total
+        )
 
     def _annotate(self, place: Place, run_s: float) -> None:
         seen, tally = place.seen, place.tally

@@ -46,10 +46,13 @@ class _Keeper(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         record = from_span(span)
+        # As exporters do: what is not sampled, or was omitted by a budget, is not seen.
+        seen = span.context is not None and span.context.trace_flags.sampled
         with self._lock:
             if self._open.pop(int(record.span_id, 16), None) is None:
                 self.ended_twice.append(record.name)
-            self.finished.append(record)
+            if seen:
+                self.finished.append(record)
 
     @property
     def open_names(self) -> list[str]:

@@ -174,6 +174,7 @@ class ItemsNode(Graph):
                 failed_when=self._handled_text(),
                 carry=self._carry,
                 iterations=self._carry,
+                span_budget=self.span_budget,
             )
         )
         return results.outputs()
