@@ -1,0 +1,184 @@
+"""``hush diff``: what changed between two runs, by the seconds that it made out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hush.cli import exits
+from hush.cli.opening import open_named
+from hush.cli.output import FAINT, console, say, say_json, say_table, table, tidy
+from hush.cli.refusal import Refusal
+from hush.insight.diff import diff as compare
+from hush.insight.wording import format_cost, format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from hush.insight.diff import Change, Only, TraceDiff
+    from hush.insight.tree import TraceTree
+
+__all__ = ("diff",)
+
+_TELLING_S: Final = 0.001
+"""A change below this is noise, whatever the run."""
+_DIGITS: Final = 8
+
+
+def diff(
+    first: str,
+    second: str,
+    *,
+    limit: int,
+    jaeger: str | None,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Compare two runs.
+
+    Args:
+        first: as for :func:`~hush.cli.opening.open_named`.
+        second: likewise; differences are second minus first.
+        limit: how many changes are listed of each kind.
+        jaeger: base URL of a Jaeger to ask as well.
+        store: path of the trace store; None as the environment says.
+        as_json: print JSON.
+
+    Returns:
+        The exit code.
+    """
+    if limit < 1:
+        raise Refusal(f"--limit {limit}: expected a number from 1")
+    a = open_named(first, store=store, jaeger=jaeger)
+    b = open_named(second, store=store, jaeger=jaeger)
+    found = compare(a, b)
+    if as_json:
+        say_json(_document(a, b, found, limit))
+    else:
+        _print(a, b, found, limit)
+    return exits.OK
+
+
+def _document(a: TraceTree, b: TraceTree, found: TraceDiff, limit: int) -> dict[str, object]:
+    return {
+        "trace_a": a.trace_id,
+        "trace_b": b.trace_id,
+        "duration_a_s": a.duration_s,
+        "duration_b_s": b.duration_s,
+        "causes": found.causes[:limit],
+        "outcome_changes": found.outcome_changes[:limit],
+        "only_a": found.only_a[:limit],
+        "only_b": found.only_b[:limit],
+        "changes_total": len(found.changes),
+        "outcome_changes_total": len(found.outcome_changes),
+        "only_a_total": len(found.only_a),
+        "only_b_total": len(found.only_b),
+        "unseen": found.unseen,
+    }
+
+
+def _print(a: TraceTree, b: TraceTree, found: TraceDiff, limit: int) -> None:
+    place = console()
+    for mark, tree in (("A", a), ("B", b)):
+        root = tidy(tree.roots[0].record.name)
+        took = format_duration(tree.duration_s)
+        say(place, f"{mark}  {tree.trace_id[:_DIGITS]}  {root}  {took}")
+    change_s = b.duration_s - a.duration_s
+    whole = f"B took {format_duration(abs(change_s))} {'longer' if change_s > 0 else 'less'}"
+    share = f" ({change_s / a.duration_s:+.0%})" if a.duration_s else ""
+    say(place, f"{whole}{share}", "bold")
+    if a.trace_id == b.trace_id:
+        say(place, "both are the same trace", FAINT)
+        return
+    _outcomes(place, found.outcome_changes, limit)
+    _causes(place, found, limit)
+    _alone(place, "only in A", found.only_a, limit)
+    _alone(place, "only in B", found.only_b, limit)
+    for path, count in found.unseen.items():
+        say(
+            place,
+            f"{tidy(path)}: {count:,} items have a span in one run only (the span budget)",
+            FAINT,
+        )
+
+
+def _outcomes(place: Console, changes: Sequence[Change], limit: int) -> None:
+    if not changes:
+        return
+    say(place)
+    say(place, "ended otherwise", "bold")
+    for one in changes[:limit]:
+        before, after = one.outcome_a or "none", one.outcome_b or "none"
+        say(place, f"{tidy(one.path)}: {before}, now {after}", indent=2)
+    _more(place, len(changes) - limit)
+
+
+def _causes(place: Console, found: TraceDiff, limit: int) -> None:
+    causes = [one for one in found.causes if _tells(one)]
+    say(place)
+    if not causes:
+        say(place, "nothing took noticeably longer or less", FAINT)
+        return
+    say(place, "took longer or less, B minus A (what only contains others left out)", "bold")
+    names = ["where", "time", "queue", "run", "backoff", "tries", "tokens", "cost"]
+    told = [_row(one) for one in causes[:limit]]
+    # A column without a change tells nothing.
+    kept = [at for at, _ in enumerate(names) if at < 2 or any(row[at] for row in told)]  # noqa: PLR2004  # where and time stay
+    shown = table(*(names[at] for at in kept), right=tuple(names[1:]), wide="where")
+    for row, one in zip(told, causes, strict=False):
+        style = "red" if one.own_s > 0 else "green"
+        shown.add_row(*(row[at] for at in kept), style=style if abs(one.own_s) > _TELLING_S else "")
+    say_table(place, shown)
+    _more(place, len(causes) - limit)
+
+
+def _tells(one: Change) -> bool:
+    return abs(one.seconds) >= _TELLING_S or one.tries_a != one.tries_b or _tokens(one) != 0
+
+
+def _tokens(one: Change) -> int:
+    return one.tokens_input + one.tokens_output + one.tokens_wasted
+
+
+def _row(one: Change) -> list[str]:
+    tokens = _tokens(one)
+    cost = one.cost_usd or 0.0
+    return [
+        tidy(one.path),
+        _signed(one.seconds),
+        _signed(one.queue_s),
+        _signed(one.run_s),
+        _signed(one.backoff_s),
+        f"{one.tries_a} to {one.tries_b}" if one.tries_a != one.tries_b else "",
+        f"{tokens:+,}" if tokens else "",
+        f"{'-' if cost < 0 else '+'}{format_cost(abs(cost))}" if cost else "",
+    ]
+
+
+def _signed(seconds: float) -> str:
+    if abs(seconds) < _TELLING_S:
+        return ""
+    return f"{'-' if seconds < 0 else '+'}{format_duration(abs(seconds))}"
+
+
+def _alone(place: Console, title: str, alone: Sequence[Only], limit: int) -> None:
+    if not alone:
+        return
+    say(place)
+    say(place, title, "bold")
+    for one in alone[:limit]:
+        spans = f", {one.spans:,} spans" if one.spans > 1 else ""
+        why = ", skipped in the other" if one.skipped else ""
+        outcome = f" {one.outcome}" if one.outcome else ""
+        say(
+            place,
+            f"{tidy(one.path)}{outcome}, {format_duration(one.seconds)}{spans}{why}",
+            indent=2,
+        )
+    _more(place, len(alone) - limit)
+
+
+def _more(place: Console, count: int) -> None:
+    if count > 0:
+        say(place, f"  and {count:,} more: --limit shows more of them", FAINT)

@@ -1,0 +1,58 @@
+"""Which trace a command is about, by whatever name its user has for it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from hush.cli import exits
+from hush.cli.refusal import Refusal
+from hush.insight.sources import open_trace
+from hush.insight.store import LAST, TraceStore
+
+if TYPE_CHECKING:
+    from hush.insight.tree import TraceTree
+
+__all__ = ("open_named",)
+
+_BEFORE: Final = re.compile(r"last~(\d{1,6})", re.IGNORECASE)
+
+
+def open_named(name: str, *, store: str | None, jaeger: str | None = None) -> TraceTree:
+    """Open a trace.
+
+    Args:
+        name: as :func:`~hush.insight.sources.open_trace` takes it; ``last~1`` is the run
+            before the last one in the store, and so on.
+        store: path of the trace store; None as the environment says.
+        jaeger: base URL of a Jaeger to ask for what the store does not have.
+
+    Returns:
+        A trace with at least one span.
+
+    Raises:
+        Refusal: there are not so many runs, or it is empty.
+        TraceNotFoundError: nothing fits, or several traces do.
+        TraceFormatError: a file holds no trace.
+        TraceBackendError: Jaeger cannot be asked.
+        TraceStoreError: the store cannot be read.
+    """
+    before = _BEFORE.fullmatch(name.strip())
+    with TraceStore(store) as opened:
+        if before is not None:
+            name = _earlier(opened, int(before[1]))
+        tree = open_trace(name, store=opened, jaeger=jaeger)
+    if not len(tree):
+        raise Refusal(f"the trace {name} holds no spans", exits.NOT_FOUND)
+    return tree
+
+
+def _earlier(store: TraceStore, steps: int) -> str:
+    if not steps:
+        return LAST
+    runs = [one for one in store.traces(limit=None) if one.graph is not None]
+    if len(runs) <= steps:
+        raise Refusal(
+            f"no trace 'last~{steps}': {store.path} holds {len(runs)} runs", exits.NOT_FOUND
+        )
+    return runs[steps].trace_id

@@ -1,0 +1,171 @@
+"""What commands write: text for people, JSON for programs, errors in a line or two.
+
+Text from a trace or from a user's code is foreign; whatever is written passes
+:func:`~hush.insight.wording.clean` first. Colours are for terminals only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from hush.cli.plain import plain
+from hush.insight.wording import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+__all__ = (
+    "FAINT",
+    "console",
+    "say",
+    "say_error",
+    "say_json",
+    "say_table",
+    "table",
+    "tidy",
+    "tidy_line",
+)
+
+FAINT = "dim"
+_LINES = 40
+"""Most lines of one error: a graph may have many problems, a fault in it one text of any size."""
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """Return a console: the terminal's width, or 80 where there is none.
+
+    Args:
+        file: where to; None is standard output.
+    """
+    from rich.console import Console as RichConsole  # noqa: PLC0415  # takes a fifth of a second
+
+    class Quiet(RichConsole):
+        def on_broken_pipe(self) -> None:
+            # rich would end the process itself, with another code.
+            raise BrokenPipeError
+
+    # rich by itself would keep bold and dim under NO_COLOR, which are escape sequences too.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Quiet(
+        file=file, color_system=colours, highlight=False, markup=False, emoji=False, soft_wrap=False
+    )
+
+
+def tidy(text: object, encoding: str | None = None) -> str:
+    """Make foreign text safe to print on one line.
+
+    Args:
+        text: anything.
+        encoding: of the output; None is standard output's.
+    """
+    try:
+        return clean(text, encoding or sys.stdout.encoding or "utf-8")
+    except LookupError:  # an encoding that nobody knows
+        return clean(text, "ascii")
+
+
+def tidy_line(line: str, encoding: str | None = None) -> str:
+    """Make a line safe to print and keep its indentation, which tells what belongs to what.
+
+    Args:
+        line: without its end.
+        encoding: as for :func:`tidy`.
+    """
+    text = line.lstrip(" ")
+    return " " * (len(line) - len(text)) + tidy(text, encoding)
+
+
+def say(place: Console, text: str | Text = "", style: str = "", *, indent: int = 0) -> None:
+    """Print text, wrapped at the width.
+
+    Args:
+        place: the console.
+        text: made safe already.
+        style: rich's.
+        indent: cells in front of each line.
+    """
+    from rich.padding import Padding  # noqa: PLC0415  # see console
+    from rich.text import Text as RichText  # noqa: PLC0415  # see console
+
+    line = RichText(text, style) if isinstance(text, str) else text
+    if not indent:
+        place.print(line)
+        return
+    # Wrapped by hand, since padding fills lines up to the width.
+    for part in line.wrap(place, max(1, place.width - indent)):
+        part.rstrip()
+        place.print(Padding(part, (0, 0, 0, indent), expand=False))
+
+
+def say_table(place: Console, shown: Table) -> None:
+    """Print a table without white space at the ends of its lines.
+
+    Args:
+        place: the console.
+        shown: what to print.
+    """
+    from rich.text import Text as RichText  # noqa: PLC0415  # see console
+
+    for segments in place.render_lines(shown, pad=False):
+        line = RichText.assemble(*((part.text, part.style or "") for part in segments))
+        line.rstrip()
+        line.no_wrap = True
+        place.print(line)
+
+
+def table(*columns: str, right: tuple[str, ...] = (), wide: str = "") -> Table:
+    """Return an empty table without lines between its columns.
+
+    Args:
+        columns: their headings.
+        right: those of numbers.
+        wide: the one that takes what room there is, and is cut where there is too little.
+    """
+    from rich.table import Table as RichTable  # noqa: PLC0415  # see console
+
+    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=FAINT)
+    for name in columns:
+        made.add_column(
+            name,
+            justify="right" if name in right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if name == wide else None,
+        )
+    return made
+
+
+def say_json(value: Any, file: IO[str] | None = None) -> None:
+    """Print one JSON document, indented, in ASCII.
+
+    Args:
+        value: anything; what JSON does not know becomes text.
+        file: where to; None is standard output.
+    """
+    out = sys.stdout if file is None else file
+    out.write(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    out.flush()
+
+
+def say_error(message: str) -> None:
+    """Print an error to standard error.
+
+    Args:
+        message: its first line says what is wrong; the others are details.
+    """
+    encoding = sys.stderr.encoding
+    first, *others = message.splitlines() or [""]
+    mark = "error:"
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        mark = f"\x1b[1;31m{mark}\x1b[0m"
+    lines = [f"{mark} {tidy(first, encoding)}"]
+    lines += [f"  {tidy(line, encoding)}" for line in others[:_LINES]]
+    if len(others) > _LINES:
+        lines.append(f"  and {len(others) - _LINES} more lines")
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.flush()

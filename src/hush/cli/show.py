@@ -1,0 +1,226 @@
+"""``hush show``: one trace as a waterfall, with its critical path and its fan-ins in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from hush import semconv
+from hush.cli import exits
+from hush.cli.opening import open_named
+from hush.cli.output import FAINT, console, say, say_json, say_table, table, tidy
+from hush.cli.refusal import Refusal
+from hush.errors import text_of
+from hush.insight.calls import is_call
+from hush.insight.glyphs import choose_glyphs
+from hush.insight.page.places import Places, path_steps
+from hush.insight.page.sentences import sentences_of
+from hush.insight.summary import summarise
+from hush.insight.wording import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+
+    from hush.insight.page.places import Step
+    from hush.insight.page.sentences import Sentence
+    from hush.insight.tree import TraceTree, TreeNode
+
+__all__ = ("show",)
+
+_MOST_STEPS: Final = 12
+_MOST_FAN_INS: Final = 6
+_BAR_CELLS: Final = 20
+_TELLING: Final = 0.001
+"""Share of the run below which a fan-in's lead is not worth a sentence."""
+
+
+def show(
+    name: str,
+    *,
+    html: str | None,
+    max_items: int,
+    jaeger: str | None,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Show a trace.
+
+    Args:
+        name: as for :func:`~hush.cli.opening.open_named`.
+        html: file to write a page into instead; None for the terminal.
+        max_items: of each map, at most so many items are shown.
+        jaeger: base URL of a Jaeger to ask as well.
+        store: path of the trace store; None as the environment says.
+        as_json: print JSON.
+
+    Returns:
+        The exit code.
+    """
+    if max_items < 1:
+        raise Refusal(f"--max-rows {max_items}: expected a number from 1")
+    tree = open_named(name, store=store, jaeger=jaeger)
+    if html is not None:
+        return _write_page(tree, Path(html), as_json=as_json)
+    places = Places(tree)
+    steps = path_steps(tree, places)
+    if as_json:
+        say_json(_document(tree, places, steps))
+        return exits.OK
+    from hush.insight.waterfall import render_waterfall  # noqa: PLC0415  # loads rich
+
+    place = console()
+    place.print(render_waterfall(tree, max_items=max_items, console=place))
+    _legend(place, tree)
+    _critical_path(place, steps)
+    _fan_ins(place, tree, places)
+    return exits.OK
+
+
+# --- a page ----------------------------------------------------------------------------------
+
+
+def _write_page(tree: TraceTree, path: Path, *, as_json: bool) -> int:
+    from hush.insight.page.render import render_page  # noqa: PLC0415  # reads its assets
+
+    page = render_page(tree, diagnosis=_sentences(tree))
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise Refusal(f"--html {path}: {error.strerror or text_of(error)}", exits.FAILED) from error
+    if as_json:
+        say_json(
+            {"trace_id": tree.trace_id, "html": str(path.resolve()), "bytes": len(page.encode())}
+        )
+    else:
+        say(console(), f"written: {tidy(path.resolve().as_uri())}")
+    return exits.OK
+
+
+def _sentences(tree: TraceTree) -> list[str]:
+    from hush.insight.diagnosis import diagnose  # noqa: PLC0415  # only for pages
+
+    return list(diagnose(tree).sentences())
+
+
+# --- the terminal ----------------------------------------------------------------------------
+
+
+def _legend(place: Console, tree: TraceTree) -> None:
+    glyphs = choose_glyphs(place.encoding)
+    told = [f"{glyphs.wait * 2} waiting", f"{glyphs.run * 2} running"]
+    if any(node.record.outcome == semconv.OUTCOME_HANDLED for node in tree):
+        told.append("! failure, handled")
+    if any(node.record.outcome == semconv.OUTCOME_CANCELLED for node in tree):
+        told.append(f"{glyphs.marks[semconv.OUTCOME_CANCELLED]} cancelled")
+    if any(is_call(node.record) for node in tree):
+        told.append(f"12{glyphs.to}3 tokens in and out")
+    say(place, "  ".join(told), FAINT)
+
+
+def _critical_path(place: Console, steps: Sequence[Step]) -> None:
+    if not steps:
+        return
+    say(place)
+    say(place, "critical path: what the run's end waited for", "bold")
+    glyphs = choose_glyphs(place.encoding)
+    shown = table("step", "time", "share", "", right=("time", "share"), wide="step")
+    shown.show_header = False
+    for step in steps[:_MOST_STEPS]:
+        cells = round(step.share * _BAR_CELLS)
+        mark = glyphs.wait if step.kind == "wait" else glyphs.run
+        shown.add_row(
+            f"  {tidy(step.label)}",
+            format_duration(step.seconds, glyphs),
+            f"{step.share:.0%}",
+            mark * (cells or 1),
+        )
+    say_table(place, shown)
+    if len(steps) > _MOST_STEPS:
+        rest = steps[_MOST_STEPS:]
+        took = format_duration(sum(step.seconds for step in rest), glyphs)
+        say(place, f"  and {len(rest)} more steps, {took}", FAINT)
+
+
+def _fan_ins(place: Console, tree: TraceTree, places: Places) -> None:
+    told = list(_telling_fan_ins(tree, places))
+    if not told:
+        return
+    say(place)
+    say(place, "fan-ins and maps", "bold")
+    for _, sentences in told[:_MOST_FAN_INS]:
+        say(place, tidy(" ".join(sentences), place.encoding), indent=2)
+    if len(told) > _MOST_FAN_INS:
+        say(place, f"  and {len(told) - _MOST_FAN_INS} more: --html or --json has all", FAINT)
+
+
+def _telling_fan_ins(tree: TraceTree, places: Places) -> Iterator[tuple[TreeNode, list[str]]]:
+    """Yield fan-ins and maps with what they say, the longest hold-ups first."""
+    whole_s = tree.duration_s or 1.0
+    found = [
+        (node, lead_s)
+        for node in tree
+        if (lead_s := _weight_s(node)) >= whole_s * _TELLING
+        and (
+            node.record.prefix == semconv.SPAN_MAP or semconv.FAN_IN_COUNT in node.record.attributes
+        )
+    ]
+    for node, _ in sorted(found, key=lambda one: -one[1]):
+        sentences = [_text(sentence) for sentence in sentences_of(node, places)]
+        if sentences:
+            yield node, sentences
+
+
+def _weight_s(node: TreeNode) -> float:
+    if node.record.prefix == semconv.SPAN_MAP:
+        return node.duration_s
+    return node.record.seconds(semconv.FAN_IN_LEAD_S)
+
+
+def _text(sentence: Sentence) -> str:
+    return "".join(part if isinstance(part, str) else part[0] for part in sentence)
+
+
+# --- for programs ----------------------------------------------------------------------------
+
+
+def _document(tree: TraceTree, places: Places, steps: Sequence[Step]) -> dict[str, Any]:
+    summary = summarise(tree)
+    return {
+        "trace_id": tree.trace_id,
+        "start_ns": tree.start_ns,
+        "duration_s": tree.duration_s,
+        "spans_total": summary.spans,
+        "red": summary.red,
+        "handled": summary.handled,
+        "cancelled": summary.cancelled,
+        "critical_path": [
+            {"step": step.label, "kind": step.kind, "seconds": step.seconds, "share": step.share}
+            for step in steps
+        ],
+        "explained": [
+            {"path": places.path(node), "text": _text(sentence)}
+            for node in tree
+            for sentence in sentences_of(node, places)
+        ],
+        "spans": [_span(tree, node, places) for node in tree],
+    }
+
+
+def _span(tree: TraceTree, node: TreeNode, places: Places) -> dict[str, Any]:
+    record = node.record
+    return {
+        "span_id": record.span_id,
+        "parent_id": record.parent_id,
+        "path": places.path(node),
+        "name": record.name,
+        "offset_s": (record.start_ns - tree.start_ns) / 1e9,
+        "duration_s": record.duration_s,
+        "outcome": record.outcome,
+        "status": record.status,
+        "status_description": record.status_description,
+        "attributes": record.attributes,
+        "events": record.events,
+        "links": record.links,
+    }
