@@ -1,0 +1,272 @@
+"""Diagnosis: why a run took as long as it did, or failed, in plain words, and what would help.
+
+Each cause looks at the run on its own (:mod:`hush.insight.causes`); here is decided what of
+it is told, and in which order: first why it failed, then by the seconds to be gained, then
+what costs no time. Gains are found by replaying the run with only this one thing changed,
+so that they are never more than the run took, and two of them are not always their sum:
+where a gain comes already with those before it, that is said.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from hush import semconv
+from hush.insight.causes.blocking import blocking_nodes
+from hush.insight.causes.failures import cancellations, failed, partial_failures, timeouts, waste
+from hush.insight.causes.fan_ins import slow_predecessors
+from hush.insight.causes.finding import EXPLAINS, OVERLAPS, Candidate, Finding
+from hush.insight.causes.replay import NO_CHANGE, both
+from hush.insight.causes.retrying import lone_waits, retries
+from hush.insight.causes.scene import Scene, find_run, share, told
+from hush.insight.causes.slots import limits, shared_limits, sources
+from hush.insight.causes.stragglers import stragglers
+from hush.insight.wording import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from hush.insight.tree import TraceTree, TreeNode
+
+__all__ = ("Diagnosis", "Finding", "Step", "diagnose")
+
+_RULES: Final[Sequence[Callable[[Scene], Iterable[Candidate]]]] = (
+    failed,
+    cancellations,
+    blocking_nodes,
+    retries,
+    shared_limits,
+    sources,
+    limits,
+    stragglers,
+    lone_waits,
+    slow_predecessors,
+    timeouts,
+    partial_failures,
+    waste,
+)
+"""Every cause that is looked for; of findings worth the same, the earlier one is told first."""
+_ALWAYS: Final = frozenset({"failed", "cancelled", "timeout", "partial_failure", "waste"})
+"""Kinds that are told whatever is to be gained."""
+_FIRST: Final[Mapping[str, int]] = {"failed": 0, "cancelled": 1}
+"""Before all others in a run that failed."""
+_TIMELESS: Final = frozenset({"blocking_node"})
+"""Told without a gain too, after everything that has one: others may lose by it."""
+_STEPS: Final = 3
+_STEP: Final = re.compile(r"(?P<label>.*) (?P<seconds>[\d.]+)s \d+%")
+_UNTIMED: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the run's critical path."""
+
+    label: str
+    """Such as ``pages[6].fetch``."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What is to be known of a run."""
+
+    trace_id: str
+    run: str
+    """The graph's name."""
+    outcome: str | None
+    wall_s: float
+    findings: tuple[Finding, ...]
+    """The most important first; at least one, except of a trace without spans."""
+    gain_s: float
+    """What all remedies together would gain: less than the sum where they overlap."""
+    steps: tuple[Step, ...]
+    """Where the time went: the longest steps of the critical path, the longest first."""
+    notes: tuple[str, ...] = ()
+    """What this could not take into account."""
+
+    @property
+    def first(self) -> Finding | None:
+        """The most important finding."""
+        return self.findings[0] if self.findings else None
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return the diagnosis as paragraphs: the run, each finding, where the time went."""
+        if not self.findings:
+            return ("This trace holds no spans.",)
+        ended = {None: "", semconv.OUTCOME_OK: " and went well"}.get(
+            self.outcome, f" and ended with {self.outcome}"
+        )
+        said = [f"The run '{clean(self.run)}' took {told(self.wall_s)}{ended}."]
+        several = len(self.findings) > 1
+        for place, finding in enumerate(self.findings, 1):
+            said.append(f"{place}. {finding}" if several else str(finding))
+        gains = [finding.gain_s for finding in self.findings if finding.gain_s]
+        if len(gains) > 1:
+            said.append(
+                f"All of this together would save about {told(self.gain_s)}, "
+                f"{share(self.gain_s, self.wall_s)} of the run."
+            )
+        if self.steps and self.findings[0].kind != "all_fine":
+            said.append(f"The critical path: {_steps_told(self.steps, self.wall_s)}.")
+        return (*said, *self.notes)
+
+    def __str__(self) -> str:
+        """Return the sentences, one paragraph a line."""
+        return "\n".join(self.sentences())
+
+
+def diagnose(tree: TraceTree) -> Diagnosis:
+    """Say why a run took as long as it did, or failed.
+
+    Args:
+        tree: a trace from anywhere; of several runs in it the longest outermost one counts.
+            Where the scheduler's facts are missing, what follows from the instants is told,
+            with "about".
+
+    Returns:
+        The findings, the most important first.
+    """
+    run = find_run(tree)
+    if run is None:
+        return Diagnosis(tree.trace_id, "", None, 0.0, (), 0.0, ())
+    scene = Scene(run)
+    found = [one for rule in _RULES for one in rule(scene) if _is_told(scene, one)]
+    kept = _causes_only(scene, found)
+    kept.sort(key=lambda one: _rank(scene, one))
+    findings, gain_s = _counted_once(scene, kept)
+    steps = _critical_path(scene)
+    if not any(one.gain_s >= scene.worth_s or one.kind in _FIRST for one in findings):
+        fine = _all_fine(scene, steps)
+        calm = all(one.kind == "waste" for one in findings)
+        findings = [fine, *findings] if calm else [*findings, fine]
+    return Diagnosis(
+        trace_id=tree.trace_id,
+        run=scene.path(run),
+        outcome=run.record.outcome,
+        wall_s=scene.wall_s,
+        findings=tuple(findings),
+        gain_s=gain_s,
+        steps=steps,
+        notes=tuple(_notes(scene)),
+    )
+
+
+def _is_told(scene: Scene, one: Candidate) -> bool:
+    kind = one.finding.kind
+    return kind in _ALWAYS or kind in _TIMELESS or one.finding.gain_s >= scene.worth_s
+
+
+def _causes_only(scene: Scene, found: Sequence[Candidate]) -> list[Candidate]:
+    """Leave out symptoms that one cause explains; the cause says what it led to."""
+    kept = sorted(found, key=lambda one: -one.depth)
+    for symptom in list(kept):
+        mine_s = symptom.finding.gain_s
+        if symptom.depth > 1 or not mine_s:
+            continue
+        for at, cause in enumerate(kept):
+            if cause.depth <= symptom.depth or cause.finding.gain_s < EXPLAINS * mine_s:
+                continue
+            left_s = scene.replay.gain_s(symptom.change, beyond=cause.change)
+            if left_s < EXPLAINS * mine_s:
+                kept.remove(symptom)
+                kept[at] = replace(cause, finding=_with_symptom(cause.finding, symptom.finding))
+                break
+    return kept
+
+
+def _with_symptom(cause: Finding, symptom: Finding) -> Finding:
+    if symptom.kind != "slow_predecessor" or "fan_in" in cause.facts:
+        return cause
+    fan_in = str(symptom.facts["fan_in"])
+    lead_s = float(symptom.facts["lead_s"])
+    text = f"{cause.text} '{clean(fan_in.rpartition('.')[2])}' had to wait {told(lead_s)} because of it."
+    return replace(cause, text=text, facts={**cause.facts, "fan_in": fan_in, "lead_s": lead_s})
+
+
+def _rank(scene: Scene, one: Candidate) -> tuple[int, float, int]:
+    finding = one.finding
+    if finding.kind in _FIRST and scene.run.record.outcome != semconv.OUTCOME_OK:
+        return (_FIRST[finding.kind], 0.0, 0)
+    # Rules' order decides among equals, for sorting is stable; causes go before symptoms.
+    return (_UNTIMED - 1 if finding.gain_s else _UNTIMED, -round(finding.gain_s, 3), -one.depth)
+
+
+def _counted_once(scene: Scene, kept: Sequence[Candidate]) -> tuple[list[Finding], float]:
+    """Say of each finding how much of its gain comes already with those before it."""
+    findings: list[Finding] = []
+    done, total_s = NO_CHANGE, 0.0
+    for one in kept:
+        finding = one.finding
+        if finding.gain_s and one.change is not NO_CHANGE:
+            more_s = min(finding.gain_s, scene.replay.gain_s(one.change, beyond=done))
+            done = both(done, one.change)
+            if total_s and finding.gain_s - more_s > OVERLAPS * finding.gain_s:
+                text = f"{finding.text} Of that, {told(finding.gain_s - more_s)} comes already with what is told before."
+                finding = replace(finding, text=text, facts={**finding.facts, "beyond_s": more_s})
+            total_s += more_s
+        findings.append(finding)
+    return findings, min(total_s, scene.wall_s)
+
+
+# --- where the time went --------------------------------------------------------------------
+
+
+def _critical_path(scene: Scene) -> tuple[Step, ...]:
+    """Return the longest steps, as the scheduler knew them or else from the instants."""
+    said = scene.run.record.attributes.get(semconv.CRITICAL_PATH)
+    texts = said if isinstance(said, list | tuple) else ()
+    found = [_STEP.fullmatch(str(text)) for text in texts]
+    steps = [Step(clean(m["label"]), float(m["seconds"])) for m in found if m is not None]
+    steps = steps or [Step(clean(label), s) for label, s in _derived_path(scene)]
+    return tuple(sorted(steps, key=lambda step: -step.seconds)[:_STEPS])
+
+
+def _derived_path(scene: Scene) -> Iterator[tuple[str, float]]:
+    """Walk back from the end: what ended last, and before its start what had ended last."""
+    pending: list[TreeNode] = [scene.run]
+    prefix = f"{scene.path(scene.run)}."
+    while pending:
+        node = pending.pop()
+        until_ns = node.record.end_ns
+        inside = []
+        for child in sorted(node.children, key=lambda c: -c.record.end_ns):
+            if child.record.prefix is not None and child.record.end_ns <= until_ns:
+                inside.append(child)
+                until_ns = child.record.start_ns
+        if inside:
+            pending += inside
+        elif node is not scene.run:
+            yield scene.path(node).removeprefix(prefix), node.duration_s
+
+
+def _steps_told(steps: Sequence[Step], wall_s: float) -> str:
+    return ", ".join(
+        f"{one.label} {told(one.seconds)} ({share(one.seconds, wall_s)})" for one in steps
+    )
+
+
+def _all_fine(scene: Scene, steps: Sequence[Step]) -> Finding:
+    text = (
+        "Nothing held it up: no limit, straggler, source or predecessor by which more than "
+        f"{told(scene.worth_s)} could be gained."
+    )
+    if steps:
+        text += f" The time went into {_steps_told(steps, scene.wall_s)}."
+    facts = {"steps": [(step.label, step.seconds) for step in steps]}
+    remedy = "To be faster, make these steps themselves faster." if steps else ""
+    return Finding("all_fine", scene.path(scene.run), 0.0, text, remedy, facts)
+
+
+def _notes(scene: Scene) -> Iterator[str]:
+    omitted = sum(
+        count
+        for node in scene.nodes
+        if isinstance(count := node.record.attributes.get(semconv.MAP_SPANS_OMITTED), int)
+    )
+    if omitted:
+        yield (
+            f"{omitted:,} items have no spans; they were taken to be like the ordinary ones that "
+            f"were kept, so gains in maps are about."
+        )
