@@ -23,6 +23,9 @@ import pytest
 
 from hush.core import END, PARENT, START, Each, GraphNode, Hush, MapNode, Retry, RunError, code_node
 from hush.insight.diagnosis import Diagnosis, Finding, diagnose
+from hush.insight.formats.jaeger_json import parse_jaeger_json, to_jaeger_json
+from hush.insight.formats.otlp_json import parse_otlp_json, to_otlp_json
+from hush.insight.tree import TraceTree
 from hush.providers import LLMNode
 from hush.testing import ScriptedLLMServer, SpanTree, capture_spans
 
@@ -81,8 +84,13 @@ async def recorded(build: Callable[[], Any]) -> SpanTree:
 
 
 async def why(build: Callable[[], Any]) -> Diagnosis:
-    found = diagnose(await recorded(build))
+    tree = await recorded(build)
+    found = diagnose(tree)
     print(f"\n{found}")
+    # Written and read again it says the same.
+    for spans in (parse_otlp_json(to_otlp_json(tree)), parse_jaeger_json(to_jaeger_json(tree))):
+        first = diagnose(TraceTree(spans)).first
+        assert (first.kind, first.path) == (found.first.kind, found.first.path)
     assert all(0.0 <= one.gain_s <= found.wall_s for one in found.findings)
     assert found.gain_s <= found.wall_s
     return found
@@ -174,9 +182,9 @@ def server() -> Iterator[ScriptedLLMServer]:
         yield one
 
 
-async def test_limit_too_high_for_the_rate_limit(server: ScriptedLLMServer):
+def asking(limit: int = 16) -> GraphNode:
     with GraphNode(name="batch") as graph:
-        with MapNode(name="all", inputs={"q": Each(["?"] * 40)}, max_concurrency=16) as cities:
+        with MapNode(name="all", inputs={"q": Each(["?"] * 40)}, max_concurrency=limit) as cities:
             asked = LLMNode(
                 name="ask",
                 resource_key="m",
@@ -185,18 +193,27 @@ async def test_limit_too_high_for_the_rate_limit(server: ScriptedLLMServer):
             )
             START >> asked >> END
         START >> cities >> END
+    return graph
+
+
+async def test_limit_too_high_for_the_rate_limit(server: ScriptedLLMServer):
     resources = server.resources("m", requests_per_minute=1200)
     with capture_spans():
         # The first call of a process makes the client and much besides.
-        await Hush(graph, resources=server.resources("m")).run({})
-    found = await why(lambda: (graph, {}, {"resources": resources}))
+        await Hush(asking(), resources=server.resources("m")).run({})
+    found = await why(lambda: (asking(), {}, {"resources": resources}))
     first = found.first
     assert (first.kind, first.path) == ("rate_limit", "batch.all")
     assert first.facts["limiter"] == "llm:m/requests_per_minute"
     assert "llm:m/requests_per_minute" in first.text
-    assert first.facts["sufficient"] < 8
-    assert f"max_concurrency={first.facts['sufficient']}" in first.remedy
+    enough = first.facts["sufficient"]
+    assert enough < 8
+    assert f"max_concurrency={enough}" in first.remedy
     assert not any(one.kind == "limit_too_low" for one in found.findings)
+    # What is said to be enough is enough.
+    tree = await recorded(lambda: (asking(enough), {}, {"resources": resources}))
+    print(f"with {enough} slots {tree.root.duration_s:.3f} s, with 16 {found.wall_s:.3f} s")
+    assert tree.root.duration_s == pytest.approx(found.wall_s, rel=0.15)
 
 
 # --- 4: one straggler -------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def _too_high(scene: Scene, group: MapGroup, limiter: str) -> Candidate:
         text += f", {share(waited_s, busy_s)} of their time (the longest {told(max(waited))})"
     text += f". More slots than its {limit} would only make more of them wait"
     if enough < limit:
-        text += f"; {plural(enough, 'slot')} would have been as fast"
+        text += f"; {plural(enough, 'slot')} would have been nearly as fast"
     text += f". Without that limit the run would have been {told(gain_s)} shorter."
     if threads:
         remedy = "Give Hush(..., max_threads=) as many threads as the map has slots."
