@@ -28,10 +28,10 @@ class Token:
 
     __slots__ = ("context", "end_ns", "span")
 
-    def __init__(self, context: SpanContext, span: OwnSpan | None) -> None:
+    def __init__(self, context: SpanContext) -> None:
         """Make the token of a span that is open."""
         self.context = context
-        self.span = span
+        self.span: OwnSpan | None = None
         self.end_ns = 0
 
 

@@ -16,7 +16,7 @@ Imported only where there is an SDK.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from opentelemetry.sdk.trace import SpanProcessor, _Span
 from opentelemetry.trace import SpanContext, TraceFlags
@@ -46,6 +46,7 @@ class OwnSpan(_Span):
     """A span whose home decides what becomes of it.
 
     Attributes:
+        identity: its context, for us to read.
         home: decides.
         count: where it counts if it is omitted.
         processor: whom it was started for.
@@ -53,6 +54,7 @@ class OwnSpan(_Span):
         causes: spans elsewhere that this one has links to.
     """
 
+    identity: SpanContext
     home: Home
     count: Count
     processor: SpanProcessor
@@ -62,10 +64,9 @@ class OwnSpan(_Span):
     # All that gives away the identity reads this, the SDK's own properties and methods too.
     @property
     def _context(self) -> SpanContext:  # type: ignore[override]  # nobody sets it any more
-        context: SpanContext = self.__dict__["_context"]
         if ours.depth or self.home.read(self):
-            return context
-        return _unsampled(context)
+            return self.identity
+        return _unsampled(self.identity)
 
     def _readable_span(self) -> ReadableSpan:
         # For the gate, and nobody else: what is to be read is made once that is decided.
@@ -75,9 +76,9 @@ class OwnSpan(_Span):
         """Hand the span to the processors, now that it is decided."""
         if self.causes:
             self._forget_omitted_causes()
-        readable = super()._readable_span()
+        readable = _Span._readable_span(self)  # noqa: SLF001  # not this class's own
         if self.omitted:
-            readable._context = _unsampled(self.__dict__["_context"])  # noqa: SLF001  # has no setter
+            readable._context = _unsampled(self.identity)  # noqa: SLF001  # has no setter
         self.processor.on_end(readable)
 
     def _forget_omitted_causes(self) -> None:
@@ -93,7 +94,8 @@ class _Gate(SpanProcessor):
     """Stands where the processors were: they see the end once it is decided."""
 
     def _on_ending(self, span: Any) -> None:
-        span.processor._on_ending(span)  # noqa: SLF001  # the SDK's hook has this name
+        with ours:
+            span.processor._on_ending(span)  # noqa: SLF001  # the SDK's hook has this name
 
     def on_end(self, span: Any) -> None:
         span.home.ended(span)
@@ -102,26 +104,27 @@ class _Gate(SpanProcessor):
 _gate = _Gate()
 
 
-def adopt(span: Span, home: Home, count: Count) -> bool:
+def adopt(span: Span, context: SpanContext, home: Home, count: Count) -> OwnSpan | None:
     """Make a span, which was just started, one of ours.
 
     Args:
         span: any.
+        context: its identity.
         home: decides on it from now on.
         count: where it counts if it is omitted.
 
     Returns:
-        Whether it now is: not where it is no span of the SDK's, or is not exported anyway.
+        The span; None where it stays what it is: no span of the SDK's, or not exported anyway.
     """
     # The class itself: of what others derive from it nothing is known.
-    if type(span) is not _Span or not span.get_span_context().trace_flags.sampled:
-        return False
+    if type(span) is not _Span or not context.trace_flags & TraceFlags.SAMPLED:
+        return None
     processor = span._span_processor  # noqa: SLF001  # set by the SDK's tracer
-    span.__class__ = OwnSpan
-    assert isinstance(span, OwnSpan)  # noqa: S101  # for the type checker
-    span.home, span.count, span.processor = home, count, processor
     span._span_processor = _gate  # noqa: SLF001  # as above
-    return True
+    span.__class__ = OwnSpan
+    own = cast("OwnSpan", span)
+    own.identity, own.home, own.count, own.processor = context, home, count, processor
+    return own
 
 
 def _unsampled(context: SpanContext) -> SpanContext:

@@ -89,8 +89,8 @@ class MapBudget:
         while home is not None:
             depth, home = depth + 1, home.outer
         self._room = RUN_SPANS * (4 - min(depth, 3)) // 4
-        # A quarter is left for what is slow or was retried in maps to come.
-        self._ordinary = self._room * 3 // 4
+        # A tenth is left for what is slow or was retried in maps to come.
+        self._ordinary = self._room * 9 // 10
         self._left = self._failures = self._early = self._arrived = 0
         self._slow: Heap = []
         self._again: Heap = []

@@ -8,10 +8,8 @@ critical path from timestamps alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -29,18 +27,18 @@ from hush.observe.selection import MapBudget
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span, SpanContext, Tracer
 
     from hush.observe.own_span import OwnSpan
     from hush.runtime.instrument import Ending, Observation, Scope
 
 __all__ = ("TracingInstrument",)
 
-Adopt = Callable[["Span", Item, Count], bool]
+Adopt: TypeAlias = "Callable[[Span, SpanContext, Item, Count], OwnSpan | None]"
 
 NODE_LEVELS = frozenset(("node", "graph", "map", "loop"))
 """They begin the moment they become ready, whenever a task comes round to them."""
@@ -145,8 +143,9 @@ class _Live:
                 set_status_on_exception=False,
             )
         self._recording = span.is_recording()
-        owned = self._adopt is not None and self._find_place(self._adopt)
-        self.token = Token(context_of(span), cast("OwnSpan", span) if owned else None)
+        self.token = Token(span.get_span_context())
+        if self._adopt is not None:
+            self._find_place(self._adopt)
         if self._recording and not early:
             self._known = self._facts()
             span.set_attributes(self._known)
@@ -156,29 +155,31 @@ class _Live:
         self._opened = _open.set(self)
         return self
 
-    def _find_place(self, adopt: Adopt) -> bool:
-        """Find what the span and those inside it are in; say whether it may be omitted."""
-        scope, outer = self._scope, self._outer
+    def _find_place(self, adopt: Adopt) -> None:
+        """Find what the span and those inside it are in."""
+        scope, outer, token = self._scope, self._outer, self.token
         around = None if outer is None else outer._around  # noqa: SLF001  # same class
         if outer is None or around is None:
             if scope.level == "run" and self._recording:
                 self._around = Around(RunBudget(), Count(None), None)
-            return False
-        if scope.budget is not None:
-            items = outer._items  # noqa: SLF001  # same class
-            if items is None:
-                items = outer._items = MapBudget(scope.budget, scope.total, around)  # noqa: SLF001  # same class
-            item = Item(items)
-            if adopt(self._span, item, items.count):
-                item.begin()
-                self._item = item
-                self._around = Around(around.run, items.count, item)
-                return True
+            return
         self._around = around
         if scope.level == "run":
             # A run inside a node of another one: the same trace, a count of its own.
             self._around = Around(around.run, Count(around.counts), around.home)
-        return around.home is not None and adopt(self._span, around.home, around.counts)
+        elif scope.budget is not None:
+            items = outer._items  # noqa: SLF001  # same class
+            if items is None:
+                items = outer._items = MapBudget(scope.budget, scope.total, around)  # noqa: SLF001  # same class
+            item = Item(items)
+            token.span = adopt(self._span, token.context, item, items.count)
+            if token.span is not None:
+                item.begin()
+                self._item = item
+                self._around = Around(around.run, items.count, item)
+                return
+        if around.home is not None:
+            token.span = adopt(self._span, token.context, around.home, around.counts)
 
     def _facts(self) -> dict[str, Any]:
         scope = self._scope
@@ -224,20 +225,26 @@ class _Live:
         ending = self._ending if self._ending is not None else ending_of(exc)
         # Each whatever becomes of the one before: a span that is left open is never seen,
         # and one that is left current takes in what does not belong to it.
-        with ExitStack() as last:
-            if self._item is not None:
-                last.callback(self._finish, self._item, ending, end_ns)
-            last.callback(self._end, end_ns)
-            if self._recording:
-                last.callback(self._describe, ending, end_ns)
-            if self._items is not None:
-                last.callback(self._items.close)
+        try:
             otel_context.detach(self._attached)
             _open.reset(self._opened)
+        finally:
+            try:
+                if self._items is not None:
+                    self._items.close()
+            finally:
+                self._close(ending, end_ns)
 
-    def _end(self, end_ns: int) -> None:
-        with ours:
-            self._span.end(end_time=end_ns)
+    def _close(self, ending: Ending, end_ns: int) -> None:
+        try:
+            if self._recording:
+                self._describe(ending, end_ns)
+        finally:
+            try:
+                self._span.end(end_time=end_ns)
+            finally:
+                if self._item is not None:
+                    self._finish(self._item, ending, end_ns)
 
     def _finish(self, item: Item, ending: Ending, end_ns: int) -> None:
         known = self._known
