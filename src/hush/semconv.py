@@ -138,7 +138,6 @@ __all__ = (
     "REASON_RACE_LOST",
     "REASON_TIMEOUT",
     "REASON_TOLERANCE_EXCEEDED",
-    "RELEASED_BY",
     "REQUEST_ID",
     "RUN_ID",
     "RUN_S",
@@ -239,7 +238,6 @@ RUN_S: Final = "hush.run_s"
 BACKOFF_S: Final = "hush.backoff_s"
 LOOP_BLOCKED_S: Final = "hush.loop_blocked_s"
 LOOP_BLOCKED_AT: Final = "hush.loop_blocked.at"
-RELEASED_BY: Final = "hush.released_by"
 
 # --- fan-in: a node that waited for several -------------------------------------------------
 FAN_IN_COUNT: Final = "hush.fan_in.count"

@@ -208,7 +208,6 @@ def crawl() -> TraceTree:
         run,
         after=(robots, prices, pages),
         facts={
-            semconv.RELEASED_BY: "pages",
             semconv.FAN_IN_COUNT: 3,
             semconv.FAN_IN_MODE: semconv.FAN_IN_ALL,
             semconv.FAN_IN_LAST: "pages",

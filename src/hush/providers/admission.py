@@ -64,6 +64,13 @@ class Queue:
         self._held: tuple[float, ...] = (0.0, 0.0, 0.0)
         self._since = 0.0
 
+    @property
+    def blocked_by(self) -> str | None:
+        """The limit that holds up the head now; None where nobody is held up."""
+        if not any(self._delays):
+            return None
+        return _LIMITS[max(range(3), key=self._delays.__getitem__)]
+
     def join(self, entry: Entry, now: float) -> None:
         """Put it at the end of the queue."""
         self._account(now)

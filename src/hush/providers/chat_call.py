@@ -6,6 +6,7 @@ used whatever became of it: an answer, an error, or a cancellation half-way.
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,7 +24,7 @@ from hush.model.usage import Usage
 from hush.providers.circuit import Refusal
 from hush.providers.exchange import Exchange
 from hush.providers.faults import never_sent
-from hush.providers.request import request_facts
+from hush.providers.request import output_limit, request_facts
 from hush.providers.tokens import CHARACTERS
 from hush.providers.validation import validated
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from hush.providers.resources import Endpoint
 
 __all__ = ("ChatCall",)
+
+TOO_MANY = 429
 
 
 class ChatCall:
@@ -85,6 +88,7 @@ class ChatCall:
         self._hedge = hedge
         self._after = after
         self._counts: TokenCounts | None = None
+        self._unbilled = False
         self._prompt_tokens: int | None = None
         """Tokens of the same prompt as the same resource counted them, where that is known."""
 
@@ -128,7 +132,7 @@ class ChatCall:
     def lose_to(self, winner: ChatCall) -> None:
         """Say that a cancellation from now on means: lost a race against ``winner``."""
         counts = winner._counts
-        if counts is not None and winner.endpoint is self.endpoint:
+        if counts is not None and winner.endpoint.shared is self.endpoint.shared:
             self._prompt_tokens = counts.input_tokens
         if self.seen is not None and winner.seen is not None:
             self.seen.lost_to(winner.seen)
@@ -140,15 +144,22 @@ class ChatCall:
         return entry
 
     async def _limited(self) -> ChatAnswer:
-        resource, shared = self.endpoint.resource, self.endpoint.shared
+        shared = self.endpoint.shared
+        parameters = self._request.with_defaults(self.endpoint.resource.params)
         guessed = shared.calibration.input_tokens(self._request.guessed_tokens)
-        charged = guessed + shared.calibration.output_tokens(self._request.output_limit())
+        charged = guessed + shared.calibration.output_tokens(output_limit(parameters))
         await self.endpoint.prepare()
-        permit = await shared.limiter.acquire(charged)
+        began = perf_counter()
+        try:
+            permit = await shared.limiter.acquire(charged)
+        except BaseException:
+            # Cut short: what it waited for so far is what it was held up by all the same.
+            if (limit := shared.limiter.blocked_by) is not None:
+                self._waited(limit, perf_counter() - began)
+            raise
         try:
             if permit.waited_s:
-                limiter = f"{resource.key}/{permit.blocked_by}"
-                self._ctx.waited(limiter, permit.waited_s)
+                self._waited(permit.blocked_by, permit.waited_s)
                 self._enter_again(permit)
             try:
                 return await self._observed(permit.waited_s)
@@ -156,8 +167,13 @@ class ChatCall:
                 # What a call that was refused or broke off took is not known better than guessed.
                 if self._counts is not None:
                     permit.correct(self._counts.total)
+                elif self._unbilled:
+                    permit.correct(0)
         finally:
             permit.release()
+
+    def _waited(self, limit: str | None, seconds: float) -> None:
+        self._ctx.waited(f"{self.endpoint.resource.key}/{limit}", seconds)
 
     def _enter_again(self, permit: Permit) -> None:
         """Ask the circuit once more: while a call waits for its limits, much may happen."""
@@ -307,7 +323,9 @@ class ChatCall:
         if isinstance(error, LLMStatusError) or (
             isinstance(error, LLMConnectionError) and never_sent(error)
         ):
-            # Nothing was generated, and nothing is billed.
+            # Nothing was generated, and nothing is billed. Only of a call that was turned away
+            # for its rate is it likely that the server has counted what it asked for.
+            self._unbilled = not (isinstance(error, LLMStatusError) and error.status == TOO_MANY)
             self._ctx.book(Usage(calls=1), self.endpoint.resource.model)
             return
         self._book_broken(seen, exchange)

@@ -42,18 +42,20 @@ class Pass:
     Only what is said first counts. One that is garbage collected unsaid counts as dropped.
     """
 
-    __slots__ = ("__weakref__", "_circuit", "generation", "probe")
+    __slots__ = ("__weakref__", "_circuit", "counted", "generation", "probe")
 
-    def __init__(self, circuit: Circuit, generation: int, *, probe: bool) -> None:
+    def __init__(self, circuit: Circuit, generation: int, counted: int, *, probe: bool) -> None:
         """Let a call in.
 
         Args:
             circuit: whose.
             generation: during which it is let in.
+            counted: how many failures had counted by then.
             probe: whether the circuit is half open.
         """
         self._circuit: Circuit | None = circuit
         self.generation = generation
+        self.counted = counted
         self.probe = probe
         """Whether the circuit's state hangs on this call."""
 
@@ -94,7 +96,8 @@ class Circuit:
         """Start closed.
 
         Args:
-            failures: how many in a row open it, at least 1; None: it never opens.
+            failures: how many in a row open it, at least 1; None: it never opens. Calls that
+                fail while they are under way together count as one.
             cooldown_s: how long it then refuses every call, in seconds.
             clock: tells the time in seconds.
 
@@ -115,6 +118,8 @@ class Circuit:
         self._lock = threading.RLock()
         self._generation = 0
         self._in_a_row = 0
+        self._counted = 0
+        """Failures that ever counted."""
         self._opened_at: float | None = None
         # Weak, so that a probe that nobody speaks for any more does not keep its place.
         self._probe: weakref.ref[Pass] | None = None
@@ -135,13 +140,13 @@ class Circuit:
         """
         with self._lock:
             if self._opened_at is None:
-                return Pass(self, self._generation, probe=False)
+                return Pass(self, self._generation, self._counted, probe=False)
             left_s = self._cooldown_left_s()
             if left_s > 0:
                 return Refusal(left_s)
             if self._probe is not None and self._probe() is not None:
                 return Refusal(0.0)
-            probe = Pass(self, self._generation, probe=True)
+            probe = Pass(self, self._generation, self._counted, probe=True)
             self._probe = weakref.ref(probe)
             return probe
 
@@ -165,6 +170,11 @@ class Circuit:
                 self._turn(self._clock() if outcome == "failed" else None)
                 return True
             if outcome == "failed":
+                if call.counted != self._counted:
+                    # It was under way already when the last one that counts failed: what
+                    # fails at the same time is one failure, however many calls it hits.
+                    return False
+                self._counted += 1
                 self._in_a_row += 1
                 if self._in_a_row >= self._failures:
                     self._turn(self._clock())

@@ -98,7 +98,10 @@ class Dispatch:
                     answer = await self._persist(endpoint, is_last=following is None)
                 except LLMError as error:
                     if following is None:
-                        raise self._whole(error) from error
+                        whole = self._whole(error)
+                        if whole is error:
+                            raise
+                        raise whole from error
                     self._ctx.event(
                         semconv.EVENT_FALLBACK,
                         {

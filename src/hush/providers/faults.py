@@ -156,10 +156,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 def _until(text: str) -> float:
     try:
-        at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+        at = email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        # No date, or one in a year that no clock will see.
         return -1.0
-    return max(at.timestamp() - time.time(), 0.0)
+    return max(at - time.time(), 0.0)
 
 
 def never_sent(error: BaseException) -> bool:

@@ -162,6 +162,11 @@ class Limiter:
         """Whether there are no limits at all, so that every request passes at once."""
         return self._unlimited
 
+    @property
+    def blocked_by(self) -> str | None:
+        """Which limit holds back whoever waits now; None where nobody does."""
+        return self._queue.blocked_by
+
     async def acquire(self, tokens: int) -> Permit:
         """Wait until all limits let a request through. Always a checkpoint.
 

@@ -10,8 +10,10 @@ import anyio
 
 from hush.errors import LLMError
 from hush.model.contract import ChunkReceived, Flaw, Parameters
-from hush.model.node import Node, policy_flaws
+from hush.model.node import Node
+from hush.model.policies import is_duration, policy_flaws
 from hush.model.retry import Retry
+from hush.model.shown import shown
 from hush.providers.answer import REASONING_FIELDS
 from hush.providers.request import PARAMETERS, make_request
 
@@ -157,7 +159,13 @@ class LLMNode(Node):
     def flaws(self) -> Iterable[Flaw]:
         """Return what is wrong with the node, seen by itself."""
         yield from super().flaws()
-        yield from policy_flaws(self._call_retry, self._call_timeout_s, self._hedge_after_s)
+        yield from policy_flaws(self._call_retry, self._call_timeout_s, None)
+        if self._hedge_after_s is not None and not is_duration(self._hedge_after_s):
+            yield Flaw(
+                "bad-policy",
+                f"hedge_after_s={shown(self._hedge_after_s)}",
+                "Give a positive number of seconds, or None",
+            )
         if not self._keys:
             yield Flaw(
                 "bad-resource",

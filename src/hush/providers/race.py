@@ -38,6 +38,8 @@ class Race:
         self._answer: ChatAnswer | None = None
         self.errors: list[LLMError] = []
         """What the calls failed with, in order."""
+        self._fault: Exception | None = None
+        """What is no failure of a call, but a mistake."""
         self._opened = anyio.Event()
         self._decided = anyio.Event()
 
@@ -63,6 +65,9 @@ class Race:
                 await self._decided.wait()
             if not self._decided.is_set():
                 group.start_soon(self._enter, self._second())
+        if self._fault is not None:
+            # Raised out here, lest the task group wrap it.
+            raise self._fault
         if self._answer is None:
             # A circuit that did not let the hedge in is no reason of the failure.
             own = [error for error in self.errors if not isinstance(error, LLMCircuitError)]
@@ -90,6 +95,9 @@ class Race:
                     self._answer = answer
             except LLMError as error:
                 self.errors.append(error)
+            except Exception as error:  # noqa: BLE001  # raised again by run
+                self._fault = error
+                self._decided.set()
         del self._running[call]
         self._opened.set()
         if not self._running:

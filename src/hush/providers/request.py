@@ -6,12 +6,13 @@ format; knows nothing of resources, clients or retries.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from hush import semconv
-from hush.errors import PromptError
+from hush.errors import PromptError, text_of
 from hush.providers.tokens import request_tokens
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ PARAMETERS: Final = frozenset(
 )
 """Inputs of a node that are parameters of the call; a server's own ones go into extra_body."""
 
+LIMITS: Final = ("max_completion_tokens", "max_tokens")
+
 _FACTS: Final = {
     "temperature": semconv.GEN_AI_TEMPERATURE,
     "top_p": semconv.GEN_AI_TOP_P,
@@ -82,15 +85,28 @@ class ChatRequest:
         Args:
             defaults: the resource's ``params``.
         """
-        return {**defaults, **self.parameters}
+        merged = {**defaults, **self.parameters}
+        if any(name in self.parameters for name in LIMITS):
+            # Two names for one limit, and servers refuse both at once.
+            for name in LIMITS:
+                if name not in self.parameters:
+                    merged.pop(name, None)
+        if not self.stream:
+            merged.pop("stream_options", None)
+        elif "stream_options" in defaults:
+            # Some servers do not know what is asked for by default.
+            merged["stream_options"] = defaults["stream_options"]
+        return merged
 
-    def output_limit(self) -> int | None:
-        """Return how many tokens may be generated; None where no limit is given."""
-        for name in ("max_completion_tokens", "max_tokens"):
-            limit = self.parameters.get(name)
-            if isinstance(limit, int):
-                return limit
-        return None
+
+def output_limit(parameters: Mapping[str, Any]) -> int | None:
+    """Return how many tokens may be generated; None where no limit is given.
+
+    Args:
+        parameters: as sent.
+    """
+    limits = (parameters.get(name) for name in LIMITS)
+    return next((limit for limit in limits if isinstance(limit, int)), None)
 
 
 def make_request(inputs: Mapping[str, Any], *, stream: bool, path: str) -> ChatRequest:
@@ -123,7 +139,7 @@ def make_request(inputs: Mapping[str, Any], *, stream: bool, path: str) -> ChatR
     }
     schema = _schema(parameters, path)
     if schema is not None:
-        parameters["response_format"] = response_format(schema)
+        parameters["response_format"] = response_format(schema, path)
     if "tools" in parameters:
         parameters["tools"] = _tools(parameters["tools"], path)
     if stream:
@@ -134,15 +150,24 @@ def make_request(inputs: Mapping[str, Any], *, stream: bool, path: str) -> ChatR
     return ChatRequest(copied, parameters, stream, schema, guessed)
 
 
-def response_format(schema: type[BaseModel]) -> dict[str, Any]:
+def response_format(schema: type[BaseModel], path: str) -> dict[str, Any]:
     """Return the response format that makes a server keep to a pydantic model.
 
     Args:
         schema: the model.
+        path: the node's path, for errors.
+
+    Raises:
+        PromptError: the model has no JSON schema.
     """
+    # The client knows the subset of JSON schema that servers take in strict mode; its public
+    # way to ask is by way of a tool.
+    function = _function(schema, path)["function"]
+    # Of a generic model the name has brackets, which servers refuse.
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", schema.__name__).strip("_")[:64] or "Answer"
     return {
         "type": "json_schema",
-        "json_schema": {"name": schema.__name__, "strict": True, "schema": _strict(schema)},
+        "json_schema": {"name": name, "strict": True, "schema": function["parameters"]},
     }
 
 
@@ -160,8 +185,11 @@ def request_facts(parameters: Mapping[str, Any], *, stream: bool) -> dict[str, A
     if parameters.get("n", 1) != 1:
         facts[semconv.GEN_AI_CHOICE_COUNT] = parameters["n"]
     stop = parameters.get("stop")
-    if stop:
-        facts[semconv.GEN_AI_STOP_SEQUENCES] = [stop] if isinstance(stop, str) else list(stop)
+    if isinstance(stop, str):
+        stop = [stop]
+    if isinstance(stop, (list, tuple)) and stop:
+        # What else it may be, the server says.
+        facts[semconv.GEN_AI_STOP_SEQUENCES] = [str(one) for one in stop]
     form = parameters.get("response_format")
     if isinstance(form, Mapping):
         kind = form.get("type")
@@ -195,23 +223,20 @@ def _tools(tools: object, path: str) -> list[object]:
             f"models' classes"
         )
         raise PromptError(path, msg)
-    return [_tool(tool) for tool in tools]
+    return [_function(tool, path) if _is_model(tool) else tool for tool in tools]
 
 
-def _tool(tool: object) -> object:
-    if not _is_model(tool):
-        return tool
-    import openai  # noqa: PLC0415  # only for a tool given as a model
+def _function(model: type[BaseModel], path: str) -> dict[str, Any]:
+    import openai  # noqa: PLC0415  # only for what was given as a model
 
-    return openai.pydantic_function_tool(tool)  # type: ignore[arg-type]  # checked to be a model
-
-
-def _strict(schema: type[BaseModel]) -> object:
-    import openai  # noqa: PLC0415  # see _tool
-
-    # The client knows the subset of JSON schema that servers take in strict mode; its public
-    # way to ask is by way of a tool.
-    return openai.pydantic_function_tool(schema)["function"]["parameters"]
+    try:
+        return dict(openai.pydantic_function_tool(model))
+    except Exception as error:  # pydantic's, the client's, or the model's own
+        msg = (
+            f"{model.__name__} has no JSON schema that a server takes: "
+            f"{text_of(error).splitlines()[0]}. Use fields of plain types"
+        )
+        raise PromptError(path, msg) from error
 
 
 def _said(value: object) -> str:

@@ -215,27 +215,28 @@ def make_client(resource: LLMResource) -> openai.AsyncOpenAI:
     timeout = openai.Timeout(resource.timeout_s, connect=resource.connect_timeout_s)
     api_key = resource.api_key.get_secret_value()
     # The deployment is the model's name in each call: one client can serve several.
+    client: openai.AsyncOpenAI
     if resource.api_type == "azure":
         assert resource.base_url is not None  # noqa: S101  # checked with the configuration
-        return openai.AsyncAzureOpenAI(
+        client = openai.AsyncAzureOpenAI(
             api_key=api_key,
             azure_endpoint=resource.base_url,
             api_version=resource.api_version,
-            organization=resource.organization,
             default_headers=resource.headers,
             timeout=timeout,
             max_retries=0,
         )
-    client = openai.AsyncOpenAI(
-        api_key=api_key,
-        # Given in any case, else the client would read OPENAI_BASE_URL behind our back.
-        base_url=resource.base_url or OPENAI_BASE_URL,
-        organization=resource.organization,
-        project=resource.project,
-        default_headers=resource.headers,
-        timeout=timeout,
-        max_retries=0,
-    )
+    else:
+        client = openai.AsyncOpenAI(
+            api_key=api_key,
+            # Given in any case, else the client would read OPENAI_BASE_URL behind our back.
+            base_url=resource.base_url or OPENAI_BASE_URL,
+            organization=resource.organization,
+            project=resource.project,
+            default_headers=resource.headers,
+            timeout=timeout,
+            max_retries=0,
+        )
     if resource.base_url is not None:
         # The client takes these from OPENAI_ORG_ID and OPENAI_PROJECT_ID; another server
         # has no business knowing them.
