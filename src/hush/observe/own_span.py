@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from opentelemetry.sdk.trace import SpanProcessor, _Span
+from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanProcessor, _Span
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from hush.observe.pins import context_of, ours
@@ -51,7 +51,8 @@ class OwnSpan(_Span):
         count: where it counts if it is omitted.
         processor: whom it was started for.
         omitted: whether it was decided to leave it out.
-        causes: spans elsewhere that this one has links to.
+        elsewhere: whether processors in other threads are being told of it.
+        causes: spans in other items that this one has links to.
     """
 
     identity: SpanContext
@@ -59,12 +60,13 @@ class OwnSpan(_Span):
     count: Count
     processor: SpanProcessor
     omitted: bool = False
+    elsewhere: bool = False
     causes: tuple[Span, ...] = ()
 
     # All that gives away the identity reads this, the SDK's own properties and methods too.
     @property
     def _context(self) -> SpanContext:  # type: ignore[override]  # nobody sets it any more
-        if ours.depth or self.home.read(self):
+        if ours.depth or self.elsewhere or self.home.read(self):
             return self.identity
         return _unsampled(self.identity)
 
@@ -94,8 +96,13 @@ class _Gate(SpanProcessor):
     """Stands where the processors were: they see the end once it is decided."""
 
     def _on_ending(self, span: Any) -> None:
-        with ours:
-            span.processor._on_ending(span)  # noqa: SLF001  # the SDK's hook has this name
+        # This one tells them in threads, where it cannot be seen that it is on our behalf.
+        span.elsewhere = isinstance(span.processor, ConcurrentMultiSpanProcessor)
+        try:
+            with ours:
+                span.processor._on_ending(span)  # noqa: SLF001  # the SDK's hook has this name
+        finally:
+            span.elsewhere = False
 
     def on_end(self, span: Any) -> None:
         span.home.ended(span)
