@@ -67,5 +67,5 @@ def export(
         say_json({**facts, "spans": len(tree), "bytes": len(text.encode())})
     else:
         noun = "span" if len(tree) == 1 else "spans"
-        say(console(), f"written: {tidy(output)}, {len(tree):,} {noun} in {form}")
+        say(console(), f"written: {tidy(output)}, {len(tree):,} {noun} in {form}", wrap=False)
     return exits.OK

@@ -7,6 +7,7 @@ unless Hush itself is at fault. Nothing heavy is loaded before a command needs i
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,13 @@ def _run(arguments: list[str]) -> int:
 
     from hush.cli.app import app  # noqa: PLC0415  # likewise
 
+    command = typer.main.get_command(app)
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="hush", standalone_mode=False)
+        # Not command.main(), which has exit codes of its own for what is caught above.
+        with command.make_context("hush", arguments) as context:
+            code = command.invoke(context)
+    except typer.Exit as ending:
+        return ending.exit_code
     except typer.Abort:
         return _refused("interrupted", exits.INTERRUPTED)
     except Exception as error:
@@ -80,10 +86,11 @@ def _known(error: Exception) -> Refusal | None:
     from hush.insight import source_errors  # noqa: PLC0415  # likewise
 
     if isinstance(error, source_errors.TraceNotFoundError):
-        # What was tried, a line each.
-        first, _, tried = error.message.partition(": ")
-        lines = [first, *tried.split("; ")] if tried else [first]
-        return Refusal("\n".join([*lines, "hush traces lists what is stored"]), exits.NOT_FOUND)
+        # What was tried, a line each; the first says again what was asked for.
+        said = re.sub(r"^no trace (.+?): (?=no trace \1 )", "", error.message)
+        lines = said.split("; ") if said.startswith("no trace ") else [said]
+        lines.append("hush traces lists what is stored")
+        return Refusal("\n".join(lines), exits.NOT_FOUND)
     if isinstance(
         error,
         source_errors.TraceStoreError

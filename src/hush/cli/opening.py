@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hush.cli import exits
 from hush.cli.refusal import Refusal
+from hush.errors import text_of
 from hush.insight.sources import open_trace
 from hush.insight.store import LAST, TraceStore
 
 if TYPE_CHECKING:
     from hush.insight.tree import TraceTree
 
-__all__ = ("open_named",)
+__all__ = ("checked_store", "open_named")
+
+_MAGIC: Final = b"SQLite format 3\x00"
 
 _BEFORE: Final = re.compile(r"last~(\d{1,6})", re.IGNORECASE)
+
+
+def checked_store(path: str | None) -> str | None:
+    """Refuse a file that is no trace store, which the store would set aside as damaged.
+
+    Args:
+        path: as given with ``--store``; None where it was not.
+
+    Raises:
+        Refusal: the file is something else.
+    """
+    if path is None:
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            begin = file.read(len(_MAGIC))
+    except FileNotFoundError:
+        return path  # one that is still to be made
+    except OSError as error:
+        raise Refusal(f"--store {path}: {error.strerror or text_of(error)}") from error
+    if begin and begin != _MAGIC:
+        raise Refusal(f"--store {path}: no trace store; a trace in a file is named as ID")
+    return path
 
 
 def open_named(name: str, *, store: str | None, jaeger: str | None = None) -> TraceTree:
@@ -38,7 +65,7 @@ def open_named(name: str, *, store: str | None, jaeger: str | None = None) -> Tr
         TraceStoreError: the store cannot be read.
     """
     before = _BEFORE.fullmatch(name.strip())
-    with TraceStore(store) as opened:
+    with TraceStore(checked_store(store)) as opened:
         if before is not None:
             name = _earlier(opened, int(before[1]))
         tree = open_trace(name, store=opened, jaeger=jaeger)

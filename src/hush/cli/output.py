@@ -32,7 +32,7 @@ __all__ = (
 )
 
 FAINT = "dim"
-_LINES = 40
+_LINES = 100
 """Most lines of one error: a graph may have many problems, a fault in it one text of any size."""
 
 
@@ -80,26 +80,30 @@ def tidy_line(line: str, encoding: str | None = None) -> str:
     return " " * (len(line) - len(text)) + tidy(text, encoding)
 
 
-def say(place: Console, text: str | Text = "", style: str = "", *, indent: int = 0) -> None:
-    """Print text, wrapped at the width.
+def say(
+    place: Console, text: str | Text = "", style: str = "", *, indent: int = 0, wrap: bool = True
+) -> None:
+    """Print text.
 
     Args:
         place: the console.
         text: made safe already.
         style: rich's.
         indent: cells in front of each line.
+        wrap: break it at the width; not what is there to be copied, such as a path.
     """
-    from rich.padding import Padding  # noqa: PLC0415  # see console
     from rich.text import Text as RichText  # noqa: PLC0415  # see console
 
     line = RichText(text, style) if isinstance(text, str) else text
-    if not indent:
-        place.print(line)
+    if not wrap:
+        place.print(line, soft_wrap=True)
         return
-    # Wrapped by hand, since padding fills lines up to the width.
-    for part in line.wrap(place, max(1, place.width - indent)):
+    # By hand: rich leaves white space at the ends of lines, and knows no indentation.
+    for part in line.wrap(place, max(1, place.width - indent)) or [line]:
         part.rstrip()
-        place.print(Padding(part, (0, 0, 0, indent), expand=False))
+        if indent:
+            part.pad_left(indent)
+        place.print(part)
 
 
 def say_table(place: Console, shown: Table) -> None:
@@ -164,7 +168,9 @@ def say_error(message: str) -> None:
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         mark = f"\x1b[1;31m{mark}\x1b[0m"
     lines = [f"{mark} {tidy(first, encoding)}"]
-    lines += [f"  {tidy(line, encoding)}" for line in others[:_LINES]]
+    for line in others[:_LINES]:
+        said = tidy_line(line, encoding)
+        lines.append(said if said.startswith("  ") else f"  {said}")
     if len(others) > _LINES:
         lines.append(f"  and {len(others) - _LINES} more lines")
     sys.stderr.write("".join(f"{line}\n" for line in lines))

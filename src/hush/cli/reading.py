@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -20,6 +21,8 @@ __all__ = ("read_duration", "read_inputs", "read_limits", "read_since")
 _UNITS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|[smhdw])?")
 _MOST_DIGITS: Final = 9
+_EARLIEST: Final = datetime(1970, 1, 2, tzinfo=UTC)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def read_inputs(pairs: Sequence[str], file: str | None) -> dict[str, Any]:
@@ -92,17 +95,21 @@ def read_since(text: str) -> datetime:
     Raises:
         Refusal: it is neither.
     """
+    with contextlib.suppress(ValueError):
+        instant = datetime.fromisoformat(text)
+        # Within what can be counted in nanoseconds; no trace is older or younger.
+        if not _EARLIEST.year < instant.year < _LATEST.year:
+            return _EARLIEST if instant.year <= _EARLIEST.year else _LATEST
+        return instant.astimezone()
     try:
-        return datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return datetime.now(UTC) - timedelta(seconds=read_duration(text, "--since"))
-    except (Refusal, OverflowError):
+        seconds = read_duration(text, "--since")
+    except Refusal:
         raise Refusal(
             f"--since {text!r}: expected a duration such as 1h or 2d, or a date such as "
             "2026-05-01 or 2026-05-01T12:00"
         ) from None
+    now = datetime.now(UTC)
+    return max(now - timedelta(seconds=min(seconds, now.timestamp())), _EARLIEST)
 
 
 def read_limits(text: str) -> list[int]:

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from hush.cli import exits
+from hush.cli.opening import checked_store
 from hush.cli.progress import Progress
 from hush.cli.reading import read_duration, read_inputs
 from hush.cli.refusal import Refusal
@@ -91,7 +92,7 @@ def _backend(name: str) -> Literal["asyncio", "trio"]:
 
 def _configure(store: str | None) -> Telemetry:
     try:
-        return configure(store=store)
+        return configure(store=checked_store(store))
     except ValueError as error:
         raise Refusal(str(error)) from error
 

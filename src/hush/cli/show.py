@@ -32,6 +32,7 @@ __all__ = ("show",)
 _MOST_STEPS: Final = 12
 _MOST_FAN_INS: Final = 6
 _BAR_CELLS: Final = 20
+_ROOM_FOR_BARS: Final = 60
 _TELLING: Final = 0.001
 """Share of the run below which a fan-in's lead is not worth a sentence."""
 
@@ -94,7 +95,7 @@ def _write_page(tree: TraceTree, path: Path, *, as_json: bool) -> int:
             {"trace_id": tree.trace_id, "html": str(path.resolve()), "bytes": len(page.encode())}
         )
     else:
-        say(console(), f"written: {tidy(path.resolve().as_uri())}")
+        say(console(), f"written: {tidy(path.resolve().as_uri())}", wrap=False)
     return exits.OK
 
 
@@ -125,17 +126,14 @@ def _critical_path(place: Console, steps: Sequence[Step]) -> None:
     say(place)
     say(place, "critical path: what the run's end waited for", "bold")
     glyphs = choose_glyphs(place.encoding)
-    shown = table("step", "time", "share", "", right=("time", "share"), wide="step")
+    bars = [""] if place.width >= _ROOM_FOR_BARS else []
+    shown = table("step", "time", "share", *bars, right=("time", "share"), wide="step")
     shown.show_header = False
     for step in steps[:_MOST_STEPS]:
         cells = round(step.share * _BAR_CELLS)
         mark = glyphs.wait if step.kind == "wait" else glyphs.run
-        shown.add_row(
-            f"  {tidy(step.label)}",
-            format_duration(step.seconds, glyphs),
-            f"{step.share:.0%}",
-            mark * (cells or 1),
-        )
+        row = [f"  {tidy(step.label)}", format_duration(step.seconds, glyphs), f"{step.share:.0%}"]
+        shown.add_row(*row, *(mark * (cells or 1) for _ in bars))
     say_table(place, shown)
     if len(steps) > _MOST_STEPS:
         rest = steps[_MOST_STEPS:]

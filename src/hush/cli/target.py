@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ("blame", "load_engine")
 
+_MOST_FRAMES = 20
 _FORM = "expected module:graph or path/file.py:graph"
 
 
@@ -63,7 +64,7 @@ def blame(error: BaseException, tracebacks: bool = False) -> str:  # noqa: FBT00
         Python; empty where there is none.
     """
     if tracebacks:
-        return "".join(traceback.format_exception(error)).rstrip()
+        return "".join(traceback.format_exception(error, limit=-_MOST_FRAMES)).rstrip()
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     inside = (str(Path(__file__).parents[1]), str(Path(os.__file__).parent), "<frozen ")

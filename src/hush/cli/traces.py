@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hush import semconv
 from hush.cli import exits
+from hush.cli.opening import checked_store
 from hush.cli.output import FAINT, console, say, say_json, say_table, table, tidy
 from hush.cli.reading import read_duration, read_since
 from hush.cli.refusal import Refusal
@@ -59,7 +60,7 @@ def traces(
         raise Refusal(f"--outcome {outcome!r}: use one of {', '.join(semconv.OUTCOMES)}")
     least_s = None if min_duration is None else read_duration(min_duration, "--min-duration")
     earliest = None if since is None else read_since(since)
-    with TraceStore(store) as opened:
+    with TraceStore(checked_store(store)) as opened:
         found = opened.traces(
             graph=graph, outcome=outcome, min_duration_s=least_s, since=earliest, limit=limit
         )
@@ -72,7 +73,8 @@ def traces(
     if found:
         _print(found)
     elif nothing:
-        say(place, f"{tidy(opened.path)} is empty: hush run module:graph stores a run")
+        said = f"{tidy(opened.path)} is empty: hush run module:graph stores a run"
+        say(place, said, wrap=False)
     else:
         say(place, "no trace is like that; without filters hush traces lists all")
     return exits.OK
