@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from hush.core import Hush, LLMStatusError, Retry
+from hush.core import Hush, LLMStatusError, Retry, RunError
 from hush.testing import Answer, Disconnect, ErrorReply, Hang, Malformed
 from tests.providers.asking import (
     FAST,
@@ -215,3 +215,13 @@ async def test_retries_stay_with_the_chosen_one(server):
     assert result["content"] == "at last"
     assert len(set(called(server))) == 1
     assert not events(tree.one("node ask").record, "hush.fallback")
+
+
+async def test_a_failure_after_one_try_keeps_the_clients_error_as_its_cause(server):
+    server.script("m", ErrorReply(401))
+    with pytest.raises(RunError) as caught:
+        await Hush(asks(), resources=server.resources("m")).run()
+    error = caught.value.__cause__
+    assert isinstance(error, LLMStatusError)
+    assert type(error.__cause__).__name__ == "AuthenticationError"
+    assert error.__cause__.__cause__ is None

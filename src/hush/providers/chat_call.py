@@ -6,7 +6,6 @@ used whatever became of it: an answer, an error, or a cancellation half-way.
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -149,14 +148,8 @@ class ChatCall:
         guessed = shared.calibration.input_tokens(self._request.guessed_tokens)
         charged = guessed + shared.calibration.output_tokens(output_limit(parameters))
         await self.endpoint.prepare()
-        began = perf_counter()
-        try:
-            permit = await shared.limiter.acquire(charged)
-        except BaseException:
-            # Cut short: what it waited for so far is what it was held up by all the same.
-            if (limit := shared.limiter.blocked_by) is not None:
-                self._waited(limit, perf_counter() - began)
-            raise
+        # Cut short, what it waited for is what it was held up by all the same.
+        permit = await shared.limiter.acquire(charged, on_cut=self._waited)
         try:
             if permit.waited_s:
                 self._waited(permit.blocked_by, permit.waited_s)

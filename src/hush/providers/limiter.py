@@ -162,12 +162,9 @@ class Limiter:
         """Whether there are no limits at all, so that every request passes at once."""
         return self._unlimited
 
-    @property
-    def blocked_by(self) -> str | None:
-        """Which limit holds back whoever waits now; None where nobody does."""
-        return self._queue.blocked_by
-
-    async def acquire(self, tokens: int) -> Permit:
+    async def acquire(
+        self, tokens: int, on_cut: Callable[[str, float], None] | None = None
+    ) -> Permit:
         """Wait until all limits let a request through. Always a checkpoint.
 
         Cancelled while it waits, also at the very moment of admission, it leaves the queue
@@ -176,6 +173,8 @@ class Limiter:
 
         Args:
             tokens: how many the request will probably use; at least 0.
+            on_cut: called where the wait is cut short, with the limit that held it up and
+                the seconds until then.
 
         Returns:
             The permit.
@@ -201,6 +200,9 @@ class Limiter:
                 if not entry.admitted and desk.clock() >= entry.until:
                     desk.tell(partial(queue.look, entry), entry)
         except BaseException:
+            limit = queue.blocked_by
+            if on_cut is not None and limit is not None:
+                on_cut(limit, max(0.0, desk.clock() - entry.arrived))
             desk.tell(partial(queue.give_up, entry))
             raise
         return Permit(desk, entry)
