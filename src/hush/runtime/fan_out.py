@@ -23,7 +23,7 @@ from hush.runtime.lineage import Blame, Lineage
 from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.scheduler import INLINE_DEPTH
 from hush.runtime.source import Source
-from hush.runtime.trail import Chain
+from hush.runtime.trail import NO_TRAIL, Chain
 from hush.runtime.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from hush.model.contract import FanOut
     from hush.runtime.node_context import RuntimeContext
+    from hush.runtime.trail import Trail
 
 __all__ = ("run_fan_out",)
 
@@ -109,10 +110,10 @@ class _FanOut:
             self.failures.extend(self._failures_of(self.fault))
         if self.failures:
             self.failures.extend(self._late())
-            raise BodyFailedError(self.failures, self.culprit)
+            raise BodyFailedError(self.failures, self.culprit, self._trail())
         self._tolerate(at_end=True)
         if self.failures:
-            raise BodyFailedError(self.failures, self.culprit)
+            raise BodyFailedError(self.failures, self.culprit, self._trail())
 
     def _hire(self) -> None:
         """Start workers for the slots that there may be items for.
@@ -133,6 +134,7 @@ class _FanOut:
         previous: object = None
         chain = Chain()
         while not (self.failures or self.fault):
+            asked = self.clock()
             try:
                 pulled = await self.source.pull()
             except Exception as error:  # noqa: BLE001  # raised again by drive, once every item is over
@@ -159,7 +161,8 @@ class _FanOut:
             previous = outcome.token
             now, record = self.clock(), outcome.record
             self.verdict.end(now, record.index, record.run_s, record.wait_s)
-            chain.add(record.index, now - began, pulled[2], outcome.trail)
+            # Also while another worker was pulling, it was the source that was waited for.
+            chain.add(record.index, now - began, began - asked, outcome.trail)
             # Whoever ends last is the one for whom the map's end was waited.
             self.last_chain = chain
             self._count(outcome)
@@ -335,10 +338,12 @@ class _FanOut:
         late = self.lineage.take_late()
         return [] if self.request.collect else late
 
+    def _trail(self) -> Trail:
+        return NO_TRAIL if self.last_chain is None else self.last_chain.trail()
+
     def annotate(self) -> None:
         """Put the counts and times on the map's span, and leave its trail with the node."""
-        if self.last_chain is not None:
-            self.ctx.trail = self.last_chain.trail()
+        self.ctx.trail = self._trail()
         done = self.ok + self.failed + self.handled
         facts: dict[str, Any] = {}
         if self.request.iterations:
