@@ -13,6 +13,7 @@ import pytest
 
 from hush.errors import ResourceError
 from hush.providers.hub import ResourceHub
+from hush.providers.resource_key import PREFIX
 
 SECRET = "sk-SECRETSECRETSECRET"
 ENTRY = {"api_key": SECRET, "model": "gpt-4o"}
@@ -231,6 +232,12 @@ def test_a_hub_is_not_pickled():
     for copied in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="holds API keys; load the configuration in the other"):
             copied(hub)
+
+
+def test_the_prefix_is_that_of_the_resource():
+    hub = ResourceHub.from_mapping({f"{PREFIX}a": ENTRY})
+    assert hub.resolve([f"{PREFIX}a"])["a"].key == f"{PREFIX}a"
+    assert hub.state(f"{PREFIX}a", list) is hub.state("a", list)
 
 
 def test_importing_the_hub_needs_neither_pydantic_nor_yaml():

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from hush.errors import ResourceError
 from hush.providers.hub import ResourceHub
 from hush.providers.plain_yaml import DEPTH_LIMIT, VALUES_LIMIT
+from hush.providers.request import PARAMETERS
 from hush.providers.resource import LLMResource
 from hush.providers.resource_entry import EXPECTED, build
 from hush.providers.resource_files import BYTES_LIMIT, digest_of, find_file, load_file
@@ -260,15 +261,98 @@ BROKEN = {
         "llm:a.headers",
         "the value of A is not one line .*; write it so",
     ),
+    "a number with its unit": (
+        fields("timeout_s: 60s"),
+        "llm:a.timeout_s",
+        "a number of seconds above 0, not text; write the number alone, without a unit",
+    ),
+    "a rate with its unit": (
+        fields("requests_per_minute: 500/min"),
+        "llm:a.requests_per_minute",
+        "a number above 0, not text; write the number alone, without a unit",
+    ),
+    "a word for a number": (fields("timeout_s: long"), "llm:a.timeout_s", "not text; write one$"),
+    "a key without braces": (
+        GOOD.replace(SECRET, "$SECRETKEY"),
+        "llm:a.api_key",
+        r"a \$ without braces stands for no variable; write \$\{NAME\}",
+    ),
+    "a header without braces": (
+        fields("headers: {X-A: $SECRETKEY}"),
+        "llm:a.headers.X-A",
+        r"without braces .*; write \$\{NAME\}",
+    ),
+    "a parameter without braces": (
+        fields("params: {temperature: $TEXT}"),
+        "llm:a.params.temperature",
+        r"without braces .*; write \$\{NAME\}",
+    ),
+    "a blank in the key": (
+        GOOD.replace("llm:", "llm: "),
+        "",
+        "line 1 is not valid YAML: .*written without a blank, such as llm:gpt-4o:$",
+    ),
+    "a blank in the key and no colon": (
+        f"x: 1\n{GOOD}".replace("llm:a:", "llm: a"),
+        "",
+        "line 3 is not valid YAML: .*written without a blank, such as llm:gpt-4o:$",
+    ),
+    "a deployment's address": (
+        fields(AZURE.replace("azure.com", "azure.com/openai/deployments/gpt-4o")),
+        "llm:a.base_url",
+        "takes the endpoint alone, and the client adds /openai; remove what begins there",
+    ),
+    "the address that Azure's portal shows": (
+        fields(
+            AZURE.replace(".com", ".com/openai/deployments/x/chat/completions?api-version=SECRET")
+        ),
+        "llm:a.base_url",
+        "takes the endpoint alone, .*; remove what begins there",
+    ),
+    "the address of Azure's other interface": (
+        fields(AZURE.replace("azure.com", "azure.com/openai/v1/")),
+        "llm:a.base_url",
+        "; remove what begins there, or use api_type openai for an address that ends in /openai/v1",
+    ),
+    "half of Azure's path": (
+        fields(AZURE.replace("azure.com", "azure.com/openai/")),
+        "llm:a.base_url",
+        "the client adds /openai; remove what begins there",
+    ),
     "the model as parameter": (
         fields("params: {model: x}"),
-        "llm:a.params",
-        "model is no default parameter; use the resource's own field",
+        "llm:a.params.model",
+        "is no default parameter; use the resource's own field",
+    ),
+    "a slip in a parameter": (
+        fields("params: {temprature: 1}"),
+        "llm:a.params.temprature",
+        "unknown parameter. Did you mean 'temperature'. .* below extra_body",
+    ),
+    "a server's own parameter": (
+        fields("params: {zzz: 40}"),
+        "llm:a.params.zzz",
+        "unknown parameter. Put what only this server takes below extra_body",
+    ),
+    "two limits of the output": (
+        fields("params: {max_tokens: 5, max_completion_tokens: 5}"),
+        "llm:a.params.max_tokens",
+        "given besides max_completion_tokens, .*; keep one of them",
     ),
     "an infinite parameter": (
         fields("params: {stop: [{x: .nan}]}"),
+        "llm:a.params.stop",
+        "holds a number that is not finite.*; change it",
+    ),
+    "a parameter whose variable is no number": (
+        fields("params: {temperature: '${TEXT}'}"),
+        "llm:a.params.temperature",
+        r"a number, 0 or more, which \$\{TEXT\} does not hold; correct the variable",
+    ),
+    "a variable for all parameters": (
+        fields("params: ${TEXT}"),
         "llm:a.params",
-        "stop holds a number that is not finite.*; change it",
+        r"names to values, which \$\{TEXT\} does not hold; correct the variable",
     ),
 }
 
@@ -319,6 +403,103 @@ def test_a_field_with_a_problem_gets_no_second_one(tmp_path):
     assert caught.value.keys == ("llm:a.api_type", "llm:a.input_usd_per_million")
 
 
+# Parameters that are wrong, and what is said of each.
+WRONG_PARAMS = [
+    ("temperature", "hot", "expected a number, 0 or more, not text; write one"),
+    ("temperature", "0.5", "expected a number, 0 or more, not text; write it without quotes"),
+    ("temperature", -1, "expected a number, 0 or more, not -1; correct it"),
+    ("temperature", True, "expected a number, 0 or more, not true; correct it"),
+    ("temperature", None, "expected a number, 0 or more, not nothing; write one, or remove the"),
+    ("top_p", 1.5, "expected a number from 0 to 1, not 1.5; correct it"),
+    ("frequency_penalty", "a", "expected a number, not text; write one"),
+    ("presence_penalty", [1], "expected a number, not a list; correct it"),
+    ("max_tokens", -5, "expected a whole number of at least 1, not -5; correct it"),
+    ("max_tokens", "5 tokens", "not text; write the number alone, without a unit"),
+    ("max_tokens", 1e3, "expected a whole number of at least 1, not 1000.0; correct it"),
+    ("max_tokens", 10**5000, "expected a whole number of at least 1, not so large a number; "),
+    ("max_completion_tokens", 0, "expected a whole number of at least 1, not 0; correct it"),
+    ("n", 0, "expected a whole number of at least 1, not 0; correct it"),
+    ("seed", 0.5, "expected a whole number, not 0.5; correct it"),
+    ("top_logprobs", -1, "expected a whole number, 0 or more, not -1; correct it"),
+    ("stop", 5, "expected text or a list of text, not 5; put it in quotes"),
+    ("stop", ["a", 5], "expected text or a list of text, but this one holds something else; "),
+    ("logprobs", 1, "expected true or false, not 1; correct it"),
+    ("response_format", "json", "a mapping with type, such as {type: json_object}, not text; c"),
+    ("response_format", {}, "a mapping with type, .* but this one holds something else; correct"),
+    ("tools", {"type": "function"}, "expected a list of mappings, not a mapping; correct it"),
+    ("tools", ["search"], "expected a list of mappings, but this one holds something else; corr"),
+    ("stream_options", True, "expected a mapping, not true; correct it"),
+    ("extra_body", "x", "expected a mapping, not text; correct it"),
+    ("reasoning_effort", False, "expected text, not false; put it in quotes"),
+]
+
+
+# One of the values is too long to be a test's name.
+@pytest.mark.parametrize(("name", "value", "said"), WRONG_PARAMS, ids=[w[2] for w in WRONG_PARAMS])
+def test_a_wrong_parameter_is_told(name, value, said):
+    with pytest.raises(ResourceError, match=said) as caught:
+        one(params={name: value})
+    assert caught.value.keys == (f"llm:a.params.{name}",)
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS - {"extra_headers"}))
+def test_every_parameter_is_known_and_refuses_what_it_is_not(name):
+    with pytest.raises(ResourceError, match=r": expected .*, not nothing; write one"):
+        one(params={name: None})
+
+
+def test_parameters_that_are_right_are_left_alone():
+    params = {
+        "temperature": 0,
+        "top_p": 1,
+        "frequency_penalty": -0.5,
+        "max_tokens": 1,
+        "seed": -1,
+        "top_logprobs": 0,
+        "logprobs": True,
+        "stop": "$END",
+        "response_format": {"type": "json_object"},
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "tool_choice": "auto",
+        "logit_bias": {"50256": -100},
+        "stream_options": {"include_usage": True},
+        "extra_body": {"top_k": 40},
+    }
+    assert one(params=params).params == params
+
+
+def test_all_problems_of_the_parameters_come_at_once():
+    params = {
+        "temprature": 1,
+        "temperature": "hot",
+        "max_tokens": -5,
+        "max_completion_tokens": 5,
+        "seed": "${UNSET}",
+        "response_format": "json",
+        "stream": True,
+    }
+    with pytest.raises(ResourceError, match="has 7 problems") as caught:
+        one(params=params)
+    assert sorted(key.removeprefix("llm:a.params.") for key in caught.value.keys) == [
+        "max_tokens",
+        "max_tokens",
+        "response_format",
+        "seed",
+        "stream",
+        "temperature",
+        "temprature",
+    ]
+    with pytest.raises(ValidationError, match=r"temprature: unknown .*; stream: is no default"):
+        LLMResource(name="a", api_key=SECRET, model="m", params={"temprature": 1, "stream": True})
+
+
+@pytest.mark.parametrize(
+    "base_url", ["https://openai/v1", "https://gateway/azure/openai", "https://x.openai.azure.com/"]
+)
+def test_an_endpoint_for_azure_may_be_anything_else(base_url):
+    assert one(api_type="azure", api_version="1", base_url=base_url).base_url == base_url
+
+
 def test_the_messages_know_every_field():
     assert set(EXPECTED) == set(LLMResource.model_fields) - {"name"}
 
@@ -350,7 +531,13 @@ def test_variables_are_filled_in():
         timeout_s="${UNSET:-1e2}",
         circuit_failures="${UNSET:-null}",
         headers={"X-A": "$${KEY} $5 ${NUMBER}"},
-        params={"temperature": "${NUMBER}", "stop": ["<${NUMBER}>"], "user": "${NUMBER}"},
+        params={
+            "temperature": "${NUMBER}",
+            "stop": ["<${NUMBER}>"],
+            "user": "${NUMBER}",
+            "logprobs": "${UNSET:-True}",
+            "top_p": "${EMPTY:-}",
+        },
         provider="${UNSET:-}",
         tokens_per_minute="${EMPTY:-}",
     )
@@ -361,7 +548,7 @@ def test_variables_are_filled_in():
     assert found.timeout_s == 100.0
     assert found.circuit_failures is None
     assert found.headers == {"X-A": "${KEY} $5 5"}
-    assert found.params == {"temperature": 5, "stop": ["<5>"], "user": "5"}
+    assert found.params == {"temperature": 5, "stop": ["<5>"], "user": "5", "logprobs": True}
     assert found.provider is None
     assert found.tokens_per_minute is None
 

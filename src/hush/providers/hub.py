@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar, cast
 
 from hush.errors import ResourceError
+from hush.providers.resource_key import PREFIX, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ("ResourceHub",)
 
 T = TypeVar("T")
-
-_PREFIX = "llm:"  # That of hush.providers.resource, which needs pydantic.
 
 
 class ResourceHub:
@@ -149,14 +148,14 @@ class ResourceHub:
         Raises:
             ResourceError: all that is wrong with all of them.
         """
-        users = {_plain(key): node for key, node in (used_by or {}).items()}
+        users = {plain(key): node for key, node in (used_by or {}).items()}
         found: dict[str, LLMResource] = {}
         problems: list[tuple[str, str]] = []
         with self._lock:
-            for name in dict.fromkeys(map(_plain, keys)):
+            for name in dict.fromkeys(map(plain, keys)):
                 if name not in self.names:
                     text = self._raw.absence(name, users.get(name))
-                    problems.append((f"{_PREFIX}{name}", text))
+                    problems.append((f"{PREFIX}{name}", text))
                     continue
                 one = self._resource(name, problems)
                 if one is not None:
@@ -196,7 +195,7 @@ class ResourceHub:
         Returns:
             What the first caller's factory made.
         """
-        name = _plain(name)
+        name = plain(name)
         with self._lock:
             if name not in self._states:
                 self._states[name] = factory()
@@ -212,10 +211,6 @@ class ResourceHub:
             "a ResourceHub cannot be pickled or copied, because it holds API keys; "
             "load the configuration in the other process instead"
         )
-
-
-def _plain(key: str) -> str:
-    return key.removeprefix(_PREFIX)
 
 
 def _unchanged(variables: Mapping[str, str | None]) -> bool:

@@ -59,14 +59,16 @@ _FLOAT: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+")
 class PlainYAMLError(Exception):
     """A text is refused; ``problems`` says why."""
 
-    def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
+    def __init__(self, problems: tuple[tuple[str, str], ...], line: int | None = None) -> None:
         """Keep the problems.
 
         Args:
             problems: pairs of the dotted key, empty where the whole is meant, and what is
                 wrong with it, remedy included.
+            line: the line that is not YAML, from 0; None where the fault is another.
         """
         self.problems = problems
+        self.line = line
         super().__init__(f"{len(problems)} problems")
 
 
@@ -92,6 +94,7 @@ def parse(text: str) -> Any:
     """
     data: Any = None
     problems: tuple[tuple[str, str], ...]
+    line = None
     try:
         loader = _Loader(text)
         data = loader.get_single_data()
@@ -99,21 +102,22 @@ def parse(text: str) -> Any:
     except PlainYAMLError as refusal:
         problems = refusal.problems
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        problems = (("", f"line {line} holds a control character; remove it"),)
+        at = text.count("\n", 0, error.position) + 1
+        problems = (("", f"line {at} holds a control character; remove it"),)
     except yaml.MarkedYAMLError as error:
-        problems = (("", _cause(error)),)
+        mark = error.problem_mark or error.context_mark
+        line = mark.line if mark else None
+        problems = (("", _cause(error, line)),)
     except (yaml.YAMLError, ValueError, LookupError, ArithmeticError):
         # PyYAML lets some of Python's own errors through, from escapes and directives.
         problems = (("", "is not valid YAML; look for unusual escapes and directives"),)
     if problems:
-        raise PlainYAMLError(problems)
+        raise PlainYAMLError(problems, line)
     return data
 
 
-def _cause(error: Any) -> str:
-    mark = error.problem_mark or error.context_mark
-    where = f"line {mark.line + 1}" if mark else "the text"
+def _cause(error: Any, line: int | None) -> str:
+    where = "the text" if line is None else f"line {line + 1}"
     said = f"{error.problem} {error.context}"
     cause = next((ours for theirs, ours in _CAUSES if theirs in said), "correct it there")
     return f"{where} is not valid YAML: {cause}"

@@ -7,7 +7,6 @@ API key is shown nowhere: not in reprs, dumps, errors and pickles.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, Self
 from urllib.parse import urlsplit
@@ -23,14 +22,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from hush.providers.default_params import wrong_params
+from hush.providers.resource_key import PREFIX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import SupportsIndex
 
-__all__ = ("OPENAI_BASE_URL", "PREFIX", "LLMResource", "conflicts")
-
-PREFIX: Final = "llm:"
-"""What the key of a language model begins with."""
+__all__ = ("OPENAI_BASE_URL", "LLMResource", "conflicts")
 
 OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 """The official address, where a resource names none."""
@@ -45,16 +44,11 @@ _PROVIDERS: Final = {"openai": "openai", "azure": "azure.ai.openai"}
 _PORTS: Final = {"http": 80, "https": 443}
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST: Final = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
-
-_RESERVED: Final = {
-    "api_key": "the resource's own field of this name",
-    "extra_headers": "the resource's field headers",
-    "messages": "the node's input of this name",
-    "model": "the resource's own field of this name",
-    "stream": "LLMNode(stream=True)",
-    "timeout": "the resource's field timeout_s",
-}
-"""What is no default parameter, and what to use instead."""
+# With a character before it: a host may be called openai, and the path be /v1.
+_AZURE_PATH: Final = re.compile(
+    r"[^/](?:/openai/(?:deployments|v1)(?:[/?#]|$)|\.azure\.com(?::[0-9]+)?/openai/?$)",
+    re.IGNORECASE,
+)
 
 
 def _refusal(text: str) -> PydanticCustomError:
@@ -119,24 +113,10 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _params(params: dict[str, Any]) -> dict[str, Any]:
-    for name, value in params.items():
-        if name in _RESERVED:
-            raise _refusal(f"{name} is no default parameter; use {_RESERVED[name]}")
-        if not _finite(value):
-            raise _refusal(
-                f"{name} holds a number that is not finite, which JSON has not; change it"
-            )
+    found = wrong_params(params)
+    if found:
+        raise _refusal("; ".join(f"{name}: {text}" for name, text in found))
     return params
-
-
-def _finite(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    if isinstance(value, (list, tuple)):
-        return all(map(_finite, value))
-    return True
 
 
 Line = Annotated[str, AfterValidator(_line)]
@@ -310,6 +290,13 @@ def conflicts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
                 "missing, which api_type azure needs; add base_url: https://NAME.openai.azure.com"
             )
             found.append(("base_url", text))
+        elif _has_azure_path(values["base_url"]):
+            # The client would add the same path once more, and each call be a 404.
+            text = (
+                "api_type azure takes the endpoint alone, and the client adds /openai; remove what "
+                "begins there, or use api_type openai for an address that ends in /openai/v1"
+            )
+            found.append(("base_url", text))
         if values.get("api_version") is None:
             text = "missing, which api_type azure needs; add api_version, such as 2024-10-21"
             found.append(("api_version", text))
@@ -324,3 +311,7 @@ def conflicts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         if given and price not in given
     ]
     return found
+
+
+def _has_azure_path(base_url: object) -> bool:
+    return isinstance(base_url, str) and _AZURE_PATH.search(base_url) is not None

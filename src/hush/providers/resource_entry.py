@@ -14,20 +14,21 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from hush.plan.telling import hint, listing
+from hush.providers.default_params import PARAM_NUMBERS, PARAM_TRUTHS, wrong_params
+from hush.providers.misfit import NUMBER, Wanted, kind_of, misfit
 from hush.providers.plain_yaml import DEPTH_LIMIT, shown
-from hush.providers.resource import PREFIX, LLMResource, conflicts
+from hush.providers.request import PARAMETERS
+from hush.providers.resource import LLMResource, conflicts
+from hush.providers.resource_key import PREFIX
 
 __all__ = ("Built", "build")
-
-_BITS: Final = 64
-"""Larger integers are not shown."""
 
 _PART: Final = re.compile(r"(\$\$\{)|\$\{([^{}]*)\}|\$\{")
 _VARIABLE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,40}")
-_FLOAT: Final = re.compile(
-    r"[-+]?(?:[0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,5})?"
-)
+_BARE: Final = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
+"""A variable as shells write it, without braces."""
+_TRUTHS: Final = {"true": True, "false": False}
 _NOTHING: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 _SECRET: Final = frozenset({"api_key", "headers"})
@@ -68,20 +69,6 @@ _NUMBERS: Final = frozenset(
 _TEXTS: Final = frozenset(
     name for name, text in EXPECTED.items() if text.endswith(_TEXT) and name != "headers"
 )
-_PARAM_NUMBERS: Final = frozenset(
-    {
-        "frequency_penalty",
-        "max_completion_tokens",
-        "max_tokens",
-        "n",
-        "presence_penalty",
-        "seed",
-        "temperature",
-        "top_logprobs",
-        "top_p",
-    }
-)
-"""Generation parameters that are numbers also where a variable gives them."""
 
 _MEANT: Final = {
     "api_base": "base_url",
@@ -89,6 +76,7 @@ _MEANT: Final = {
     "azure_endpoint": "base_url",
     "deployment": "model",
     "endpoint": "base_url",
+    "extra_headers": "headers",
     "key": "api_key",
     "model_name": "model",
     "parameters": "params",
@@ -132,14 +120,21 @@ def build(name: str, entry: object, environ: Mapping[str, str]) -> Built:
         text = "has no fields; write api_key and model below it, indented"
         return Built(None, ((top, text),), {})
     if not isinstance(entry, Mapping):
-        text = f"expected a mapping of fields, not {_kind(entry)}; write api_key and model below it"
+        text = (
+            f"expected a mapping of fields, not {kind_of(entry)}; write api_key and model below it"
+        )
         return Built(None, ((top, text),), {})
     filling = _Filling(environ)
     values = filling.fields(entry)
     found = list(filling.problems)
     # A field that has its problem already takes no part; what it would say is not known.
     known = {**values, **dict.fromkeys(filling.failed)}
-    found += [((one,), text) for one, text in conflicts(known) if one not in filling.failed]
+    told = set(filling.failed)
+    for one, text in conflicts(known):
+        if one not in filling.failed:
+            found.append(((one,), text))
+            told.add(one)
+    found += [(("params", one), text) for one, text in filling.wrong_params()]
     resource = None
     try:
         resource = LLMResource.model_validate({**values, "name": name})
@@ -148,7 +143,7 @@ def build(name: str, entry: object, environ: Mapping[str, str]) -> Built:
         found += [
             (_place(one["loc"]), _told(one, values, filling.sources))
             for one in error.errors(include_url=False)
-            if one["loc"] and one["loc"][0] not in filling.failed
+            if one["loc"] and one["loc"][0] not in told and not _is_of_params(one)
         ]
     if found:
         resource = None
@@ -168,6 +163,8 @@ class _Filling:
         """All that were read."""
         self.sources: dict[_Loc, str] = {}
         """The variable at each place that consists of one wholly."""
+        self._params: Mapping[Any, Any] = {}
+        """Default parameters that have no problem yet, also where others of them have one."""
 
     def fields(self, entry: Mapping[Any, Any]) -> dict[str, Any]:
         """Return the fields that have no problem yet."""
@@ -179,6 +176,11 @@ class _Filling:
                 self._problem((name,), "the name is what stands behind llm: in the key; remove it")
             else:
                 copy[name] = self._filled(value, (name,))
+        params = copy.get("params")
+        if isinstance(params, Mapping):
+            copy["params"] = self._params = {
+                name: value for name, value in params.items() if not self._is_empty(name, value)
+            }
         optional = {
             one
             for (one, *rest), _ in self.sources.items()
@@ -186,6 +188,18 @@ class _Filling:
         }
         # An empty variable is as good as no line.
         return {k: v for k, v in copy.items() if k not in self.failed and k not in optional}
+
+    def wrong_params(self) -> list[tuple[str, str]]:
+        """Return what is wrong with default parameters, besides what is told already."""
+        told = {loc[:2] for loc, _ in self.problems}
+        if ("params",) in told:
+            return []
+        params = {k: v for k, v in self._params.items() if ("params", k) not in told}
+        variables = {loc[1]: one for loc, one in self.sources.items() if _is_param(loc)}
+        return wrong_params(params, variables)
+
+    def _is_empty(self, param: Any, value: Any) -> bool:
+        return ("params", param) in self.sources and value == ""
 
     def _problem(self, loc: _Loc, text: str) -> None:
         self.problems.append((loc, text))
@@ -204,6 +218,9 @@ class _Filling:
         return [self._filled(one, (*loc, index)) for index, one in enumerate(value)]
 
     def _text(self, text: str, loc: _Loc) -> Any:
+        # A parameter may be such text, a word to stop at for one.
+        if _BARE.fullmatch(text) and (loc[0] != "params" or _numeric(loc)):
+            self._problem(loc, "a $ without braces stands for no variable; write ${NAME}")
         whole = _PART.fullmatch(text)
         parts = []
         end = 0
@@ -218,6 +235,8 @@ class _Filling:
         if whole is None or whole[2] is None:
             return filled
         self.sources[loc] = whole[2].partition(":")[0]
+        if _is_param(loc) and loc[1] in PARAM_TRUTHS:
+            return _TRUTHS.get(filled.lower(), filled)
         return _number(filled) if _numeric(loc) else filled
 
     def _part(self, part: re.Match[str], loc: _Loc) -> str:
@@ -241,12 +260,19 @@ class _Filling:
         return default or ""
 
 
+def _is_param(loc: _Loc) -> bool:
+    match loc:
+        case ("params", _):
+            return True
+    return False
+
+
 def _numeric(loc: _Loc) -> bool:
     match loc:
         case (one,):
             return one in _NUMBERS
         case ("params", one):
-            return one in _PARAM_NUMBERS
+            return one in PARAM_NUMBERS
     return False
 
 
@@ -256,11 +282,16 @@ def _number(text: str) -> int | float | str | None:
         return None if text else ""
     if _INTEGER.fullmatch(text):
         return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    return float(text) if NUMBER.fullmatch(text) else text
 
 
 def _place(loc: _Loc) -> _Loc:
     return loc[:1] if _is_name(loc) else loc
+
+
+def _is_of_params(error: Any) -> bool:
+    """Say whether it is our own about the parameters, which are told one by one."""
+    return (error["type"], error["loc"]) == ("hush", ("params",))
 
 
 def _is_name(loc: _Loc) -> bool:
@@ -284,35 +315,24 @@ def _told(error: Any, values: Mapping[str, Any], sources: Mapping[_Loc, str]) ->
         return "expected names that are text; put them in quotes"
     if len(loc) > 1:
         return "expected text; put the value in quotes"
-    expected = f"expected {EXPECTED[loc[0]]}"
+    expected = EXPECTED[loc[0]]
     if loc in sources:
-        return f"{expected}, which ${{{sources[loc]}}} does not hold; correct the variable"
+        return f"expected {expected}, which ${{{sources[loc]}}} does not hold; correct the variable"
     value = values[loc[0]]
     if loc == ("api_type",) and isinstance(value, str):
-        return f"{expected}, not text like this; correct it.{hint(value, ('openai', 'azure'))}"
-    remedy = "correct it"
-    if isinstance(value, str) and loc[0] in _NUMBERS:
-        remedy = "write it without quotes"
-    elif isinstance(value, (bool, int, float)) and loc[0] in _TEXTS:
-        remedy = "put it in quotes"
-    elif value is None:
-        remedy = "write one, or remove the line"
-    return f"{expected}, not {_kind(value, secret=loc[0] in _SECRET)}; {remedy}"
+        return f"expected {expected}, not text like this; correct it.{hint(value, ('openai', 'azure'))}"
+    wanted: Wanted = "other"
+    if loc[0] in _NUMBERS:
+        wanted = "number"
+    elif loc[0] in _TEXTS:
+        wanted = "text"
+    return misfit(expected, value, wanted, secret=loc[0] in _SECRET)
 
 
 def _unknown(name: str) -> str:
-    if name in _PARAM_NUMBERS or name in {"stop", "response_format", "logprobs", "user"}:
-        return "unknown field; generation parameters stand below params, move it there"
     known = sorted(EXPECTED)
     meant = _MEANT.get(name.lower())
+    if meant is None and name in PARAMETERS:
+        return "unknown field; generation parameters stand below params, move it there"
     guess = f" Did you mean {meant!r}?" if meant else hint(name, known)
     return f"unknown field.{guess or f' Remove it; there are: {listing(known)}'}"
-
-
-def _kind(value: object, *, secret: bool = False) -> str:
-    if isinstance(value, (bool, int, float)):
-        if isinstance(value, int) and value.bit_length() > _BITS:
-            return "so large a number"
-        return "a number" if secret else str(value).lower()
-    names = {str: "text", list: "a list", tuple: "a list", dict: "a mapping", type(None): "nothing"}
-    return names.get(type(value), f"a {type(value).__name__}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from hush.errors import ResourceError
 from hush.plan.telling import listing
 from hush.providers.plain_yaml import DEPTH_LIMIT, PlainYAMLError, parse, shown
-from hush.providers.resource import PREFIX
 from hush.providers.resource_entry import Built, build
+from hush.providers.resource_key import PREFIX, plain
 
 if TYPE_CHECKING:
     from typing import SupportsIndex
@@ -50,6 +51,9 @@ EXAMPLE: Final = "llm:gpt-4o:\n  api_key: ${OPENAI_API_KEY}\n  model: gpt-4o"
 
 _REMEDY: Final = "correct the path or the file"
 
+_BLANK: Final = re.compile(rf"\s*{PREFIX[:-1]}\s*:\s+\S")
+"""The key of a resource with a blank behind ``llm:``, which YAML takes for a key and its value."""
+
 _Problems = tuple[tuple[str, str], ...]
 
 
@@ -68,7 +72,7 @@ class RawResources:
     def names(self) -> tuple[str, ...]:
         """Names of the language models, without ``llm:``, sorted."""
         keys = (one for one in self.entries if isinstance(one, str))
-        return tuple(sorted(one.removeprefix(PREFIX) for one in keys if _is_key(one)))
+        return tuple(sorted(plain(one) for one in keys if _is_key(one)))
 
     def build(self, name: str) -> Built:
         """Fill in and check one resource.
@@ -246,10 +250,21 @@ def _read(path: Path) -> RawResources | _Problems:
     try:
         entries = parse(text)
     except PlainYAMLError as refusal:
-        return refusal.problems
+        return tuple((key, said + _blank(text, refusal.line)) for key, said in refusal.problems)
     if entries is None:
         return (("", f"is empty; write at least\n\n{EXAMPLE}"),)
     if not isinstance(entries, dict):
         kind = "a list" if isinstance(entries, list) else "a single value"
         return (("", f"expected resources by key, not {kind}; write such as\n\n{EXAMPLE}"),)
     return RawResources(str(path), hashlib.sha256(content).hexdigest(), entries)
+
+
+def _blank(text: str, line: int | None) -> str:
+    """Return a hint where a resource's key with a blank in it is what YAML stumbled over."""
+    if line is None:
+        return ""
+    # Without the colon at its end, YAML gets only as far as the first field.
+    suspects = text.splitlines()[max(line - 1, 0) : line + 1]
+    if not any(map(_BLANK.match, suspects)):
+        return ""
+    return f". The key of a resource is written without a blank, such as {PREFIX}gpt-4o:"
