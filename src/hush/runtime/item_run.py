@@ -166,6 +166,8 @@ class ItemRun:
         if self.policy.retry is not None:
             seen.annotate(semconv.ATTEMPTS, tally.attempts)
             seen.annotate(semconv.BACKOFF_S, tally.backoff_s)
+        if place.lineage.partial:
+            seen.annotate(semconv.PARTIAL_FAILURE, True)  # noqa: FBT003  # an attribute's value
         place.lineage.annotate(seen)
 
     def _record(
