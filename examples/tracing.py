@@ -1,9 +1,11 @@
-"""The trace of an example's run: kept for the waterfall, and sent where the environment says."""
+"""The trace of an example's run: kept for the waterfall, stored, or sent where it is said."""
 
 import logging
 import os
+import shutil
 import socket
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -18,6 +20,7 @@ from hush.insight.waterfall import print_waterfall
 from hush.observe import configure
 
 MOST_ITEMS = 4  # in the waterfall
+EXPORTER = "OTEL_TRACES_EXPORTER"
 
 
 class Tracing(logging.Handler):
@@ -29,8 +32,8 @@ class Tracing(logging.Handler):
         variables = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
         self._endpoint = next(filter(None, map(os.environ.get, variables)), None)
         self._problem = unreachable(self._endpoint) if self._endpoint else None
-        if self._endpoint is None or self._problem:
-            os.environ["OTEL_TRACES_EXPORTER"] = "none"
+        if (self._endpoint is None or self._problem) and os.environ.get(EXPORTER) != "none":
+            os.environ[EXPORTER] = "hush"  # the local trace store
         # The exporter tells its failures to the log and to nobody else.
         exporters = logging.getLogger("opentelemetry")
         exporters.addHandler(self)
@@ -92,15 +95,38 @@ class Tracing(logging.Handler):
                 say(f"{variable} \\")
                 say(f"    {command}")
             say("  http://localhost:16686/trace/<the id that it prints>")
+            self._tell_of_store()
             return
         self._telemetry.flush()
         if self._problem:
             say(f"NOT SENT: {self._endpoint} {self._problem}", "bold red")
+            self._tell_of_store()
             return
         count = len(self._memory.get_finished_spans())
         say(f"{count:,} spans sent to {self._endpoint}; where that is Jaeger, look at")
         for trace_id in self._shown:
             say(f"  http://{urlsplit(self._endpoint).hostname}:16686/trace/{trace_id}")
+
+    def _tell_of_store(self) -> None:
+        """Say how to ask the stored trace."""
+        if self._telemetry.store is None:
+            return
+        self._telemetry.flush()
+        say("the last one is also in the local trace store; ask it why it took so long:")
+        say(f"  {hush_command()} why last", one_line=True)
+
+
+def hush_command() -> str:
+    """Return what calls the command hush of this Python, from the folder that we are in."""
+    if shutil.which("hush"):
+        return "hush"
+    beside = Path(sys.executable).parent / "hush"
+    if not beside.exists():
+        return f"{Path(sys.executable).name} -m hush.cli"
+    try:
+        return str(beside.relative_to(Path.cwd()))
+    except ValueError:
+        return str(beside)
 
 
 def unreachable(endpoint: str) -> str | None:

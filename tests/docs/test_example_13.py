@@ -75,7 +75,8 @@ def test_own_folder(folder, backend):
     assert re.search(r"^  bad_encoding\.py +line 2: .*utf-8", out, re.MULTILINE)
     assert re.search(r"^  pkg/bad_syntax\.py +line 3: invalid syntax", out, re.MULTILINE)
     assert re.search(r"^  pkg/null_bytes\.py .*null bytes", out, re.MULTILINE)
-    assert ".venv" not in out
+    # But for the command that asks the trace, which may well be in there.
+    assert ".venv" not in out.partition("the last one is also")[0]
     assert "site-packages" not in out
 
 
@@ -217,7 +218,8 @@ def test_models_of_a_real_provider(folder):
         done = run(folder, "--models", names, models=True, **variables)
     out = done.stdout
     assert "scripted" not in out
-    assert "my-resources.yaml: res-0, res-1" in " ".join(out.split())
+    # A long path may be wrapped in front of the colon.
+    assert "my-resources.yaml: res-0, res-1" in " ".join(out.split()).replace(" :", ":")
     assert "Parse telegrams quickly." in out
     assert "sk-secret" not in out
     assert sorted(request.model for request in server.requests) == ["big-1", *["tiny-2"] * 3]

@@ -69,6 +69,12 @@ class RunResult(dict[str, Any]):
         """The same for each model that was asked for."""
         return self.state.usage_by_model
 
+    def _repr_html_(self) -> str:
+        """Return outputs and waterfall, which notebooks show."""
+        from hush.core.notebook import html_of_result  # noqa: PLC0415  # only notebooks ask
+
+        return html_of_result(self)
+
     @property
     def partial_failure(self) -> bool:
         """Whether anything failed without failing the run."""

@@ -114,6 +114,12 @@ class TraceTree:
         """
         return self._by_id.get(span_id)
 
+    def _repr_html_(self) -> str:
+        """Return the waterfall, which notebooks show."""
+        from hush.insight.notebook import html_of  # noqa: PLC0415  # it reads trees
+
+        return html_of(self)
+
     @property
     def start_ns(self) -> int:
         """Earliest start, in nanoseconds since the epoch; 0 without spans."""
