@@ -560,7 +560,7 @@ async def test_a_captured_failure_inside_makes_every_map_around_it_partial():
     partial = {
         n.name for n in captured.tree if n.record.attributes.get("hush.partial_failure") is True
     }
-    assert partial == {"run g", "map outer", "map inner"}
+    assert partial == {"run g", "map outer", "item outer", "map inner", "item inner"}
 
 
 async def test_a_wait_for_a_thread_is_not_time_of_running():
