@@ -181,6 +181,68 @@ async def test_a_broken_answer_does_not_show_what_was_said(server, ask):
     assert "s3cret" not in str(caught.value)
 
 
+async def test_a_stream_that_nobody_asked_for_is_not_shown(server, ask):
+    server.default("m", Malformed(b': ping\r\n\r\ndata: {"choices": [{"delta": "s3cret"}]}\r\n'))
+    with pytest.raises(RunError, match="cannot be used") as caught:
+        await ask(retry=ONCE)
+    assert "s3cret" not in str(caught.value)
+
+
+MISSHAPEN = [
+    {"tool_calls": 5},
+    {"tool_calls": "s3cret"},
+    {"tool_calls": ["s3cret"]},
+    {"tool_calls": {"s3cret": 1}},
+    {"content": ["s3cret"]},
+    {"content": {"text": "s3cret"}},
+    {"content": 5},
+    {"refusal": ["s3cret"]},
+    {"role": ["s3cret"]},
+]
+
+
+def misshapen(message=None, **choice):
+    """A body that is well-formed but for one field, as an answer and as an event alike."""
+    said = {"role": "assistant", "content": "x", **(message or {})}
+    whole = {"index": 0, "finish_reason": "stop", "message": said, "delta": said, **choice}
+    return Malformed(json.dumps({"choices": [whole]}).encode())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(misshapen(message) for message in MISSHAPEN),
+        misshapen(finish_reason=["s3cret"]),
+        misshapen(index="s3cret"),
+    ],
+)
+async def test_an_answer_of_another_shape_fails_its_call(server, ask, body, stream):
+    server.script("m", body, Answer("good"))
+    retry = Retry(attempts=2, initial_s=0.001)
+    with capture_spans() as captured:
+        result = await ask(stream=stream, retry=retry)
+    assert result["content"] == "good"
+    first, second = captured.tree.all("chat m")
+    assert (first.record.outcome, second.record.outcome) == ("error", "ok")
+    assert first.record.attributes["error.type"] == "bad_response"
+
+    server.script("m", body)
+    with pytest.raises(RunError, match=r"g\.ask: .*llm:m cannot be used") as caught:
+        await ask(stream=stream, retry=ONCE)
+    assert isinstance(caught.value.__cause__, LLMResponseError)
+    assert caught.value.__cause__.transient
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_fields_that_are_null(server, ask, stream):
+    server.script("m", misshapen({"tool_calls": None, "refusal": None, "role": None}))
+    # The scripted stream has no end of its own: the finish reason is enough.
+    result = await ask(stream=stream, retry=ONCE)
+    assert (result["content"], result["tool_calls"], result["role"]) == ("x", [], "assistant")
+
+
 async def test_what_is_no_answer_is_shown(server, ask):
     server.default("m", Malformed(b"<html>Bad gateway</html>"))
     with pytest.raises(RunError, match="it begins with '<html>Bad gateway"):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import anyio
 import pytest
@@ -19,6 +22,7 @@ from hush.core import (
     Hush,
     LLMResponseError,
     LLMStreamError,
+    LLMTimeoutError,
     MapNode,
     NodeEnded,
     NodeStarted,
@@ -338,6 +342,124 @@ async def test_a_server_that_does_not_stream(wire, over, tools):
     assert chunks == (["whole", "{}"] if tools else ["whole"])
 
 
+async def test_a_custom_tool_call(over):
+    def call(**more):
+        return event({"tool_calls": [{"index": 0, **more}]})
+
+    result, chunks = await over(
+        sse(
+            call(id="c", type="custom", custom={"name": "sql", "input": ""}),
+            call(custom={"input": "SELECT "}),
+            # Servers repeat the type, and send fields of the other kind as null.
+            call(type="custom", custom={"input": "1"}, function=None),
+            event(finish="tool_calls"),
+        )
+    )
+    custom = {"name": "sql", "input": "SELECT 1"}
+    assert result["tool_calls"] == [{"id": "c", "type": "custom", "custom": custom}]
+    assert (result["content"], chunks) == (None, ["SELECT ", "1"])
+
+
+async def test_the_type_of_a_tool_call_may_go_without_saying(over):
+    sent = [
+        {"index": 0, "id": "a", "custom": {"name": "sql", "input": "x"}},
+        {"index": 1, "id": "b", "function": {"name": "f", "arguments": "{}"}},
+        {"index": 2, "id": "c"},
+        {"index": 3, "id": "d", "type": "custom"},
+    ]
+    result, _ = await over(sse(event({"tool_calls": sent}), event(finish="tool_calls")))
+    assert result["tool_calls"] == [
+        {"id": "a", "type": "custom", "custom": {"name": "sql", "input": "x"}},
+        {"id": "b", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "c", "type": "function", "function": {"name": "", "arguments": ""}},
+        {"id": "d", "type": "custom", "custom": {"name": "", "input": ""}},
+    ]
+
+
+async def test_pieces_of_a_custom_tool_call_are_told_as_such(wire):
+    call = {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": "x"}}
+    wire.pieces = [sse(event({"tool_calls": [call]}), event(finish="tool_calls"))]
+    with GraphNode(name="g") as graph:
+        START >> LLMNode("ask", "m", inputs={"messages": MESSAGES}, stream=True) >> END
+    events, _ = await collected(Hush(graph, resources=wire.resources("m")))
+    assert [(chunk.text, chunk.part) for chunk in chunks_in(events)] == [("x", "tool_call")]
+
+
+async def test_logprobs_of_a_refusal(over):
+    def said(text, **logprobs):
+        one = event({"refusal": text})
+        one["choices"][0]["logprobs"] = logprobs
+        return one
+
+    first, second = {"token": "No", "logprob": -1.0}, {"token": ".", "logprob": -2.0}
+    raw = sse(
+        said("No", content=None, refusal=[first]),
+        said(".", content=[], refusal=[second]),
+        event(finish="stop"),
+    )
+    result, _ = await over(raw)
+    assert result["refusal"] == "No."
+    assert result["logprobs"] == {"content": None, "refusal": [first, second]}
+
+
+# --- types of bodies -------------------------------------------------------------------------
+
+TYPES = ["text/plain", "Text/Event-Stream; charset=utf-8", "application/octet-stream"]
+
+
+@pytest.mark.parametrize("kind", [*TYPES, "application/json", ""])
+async def test_a_stream_is_one_whatever_it_is_called(wire, over, kind):
+    wire.content_type = kind
+    result, chunks = await over(SAID)
+    assert (result["content"], chunks) == ("Huế 🌊", ["Huế ", "🌊"])
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\n\n", b": ping\n\n", b"event: x\n"])
+async def test_what_may_stand_before_a_stream(wire, over, before):
+    wire.content_type = "text/plain"
+    result, _ = await over(*(bytes([byte]) for byte in before), SAID)
+    assert result["content"] == "Huế 🌊"
+
+
+@pytest.mark.parametrize("kind", [*TYPES, "Application/JSON; charset=UTF-8"])
+async def test_a_whole_answer_is_one_whatever_it_is_called(wire, over, kind):
+    wire.content_type = kind
+    choice = {"index": 0, "message": {"content": "whole"}, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice]}, indent=1).encode()
+    # Servers send blanks while they think, to keep the connection.
+    result, chunks = await over(b"\n", b" \n", body[:9], body[9:])
+    assert (result["content"], chunks) == ("whole", ["whole"])
+
+
+@pytest.mark.parametrize("kind", ["text/html", "text/event-stream", "application/json"])
+async def test_a_page_in_the_place_of_a_stream_is_shown(wire, over, kind):
+    wire.content_type = kind
+    with pytest.raises(RunError, match="it begins with '<html>Bad gateway") as caught:
+        await over(b"<html>Bad gate", b"way</html>")
+    assert isinstance(caught.value.__cause__, LLMResponseError)
+
+
+async def test_a_long_page_is_not_shown(wire, over):
+    with pytest.raises(RunError, match="neither JSON nor a stream"):
+        await over(b"<html>", b"x" * 70_000)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
+async def test_the_start_of_an_answer_is_never_shown(wire, over, kind):
+    wire.content_type = kind
+    for raw in (
+        b'data: {"choices": [{"delta": {"content": "s3cret',
+        b'["s3cret',
+        b'x\ndata: "s3cret',
+    ):
+        with pytest.raises(RunError) as caught:
+            await over(raw)
+        assert "s3cret" not in str(caught.value)
+
+
+# --- ends ------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("ending", ["cut", "open"])
 async def test_what_has_been_said_to_be_done_is_done(wire, over, ending):
     wire.ending = ending
@@ -453,3 +575,134 @@ async def test_a_malformed_event_of_the_scripted_server(server, ask):
     server.default("m", Malformed())
     with pytest.raises(RunError, match="cannot be used"):
         await ask(stream=True, retry=ONCE)
+
+
+# --- silence ---------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+BEGUN = HEAD + b"\r\n" + sse(event({"content": "a"})).replace(b"data: [DONE]\n\n", b"")
+
+
+class Dripping(ThreadingHTTPServer):
+    """Writes whole responses, head included, as a generator gives their pieces."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Drops)
+        self.drops = iter
+        self.left = threading.Event()
+        """Set when the client has hung up on it."""
+        self.over = threading.Event()
+
+    def endless(self, head, drop):
+        """A response that goes on and on."""
+
+        def drops():
+            yield head
+            while not self.over.wait(0.02):
+                yield drop
+
+        self.drops = drops
+
+    def ask(self, timeout_s, on_chunk=None):
+        url = f"http://127.0.0.1:{self.server_port}/v1"
+        resource = {"api_key": "k", "base_url": url, "model": "m", "timeout_s": timeout_s}
+        with GraphNode(name="g") as graph:
+            node = LLMNode(
+                "ask",
+                "m",
+                inputs={"messages": MESSAGES},
+                outputs={"*": PARENT},
+                stream=True,
+                on_chunk=on_chunk,
+                retry=ONCE,
+            )
+            START >> node >> END
+        return Hush(graph, resources={"llm:m": resource}).run()
+
+
+class _Drops(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        try:
+            for piece in self.server.drops():
+                self.wfile.write(piece)
+        except OSError:
+            self.server.left.set()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def dripping():
+    with Dripping() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield running
+        running.over.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("head", "drop", "said"),
+    [
+        (HEAD, b"X-More: 1\r\n", "no event"),
+        (HEAD + b"\r\n", b": ping\n\n", "no event"),
+        (HEAD + b"\r\n", b"data:\n\n", "no event"),
+        (HEAD + b"\r\n", b"\n", "no event"),
+        (HEAD + b"\r\n{", b" ", "no event"),
+        (HEAD + b"\r\ndata: {", b" ", "no event"),
+        (BEGUN, b": ping\n\n", "no further event"),
+        (BEGUN + b"data: {", b" ", "no further event"),
+    ],
+)
+async def test_bytes_are_no_events(dripping, head, drop, said):
+    dripping.endless(head, drop)
+    with capture_spans() as captured, pytest.raises(RunError) as caught:
+        await dripping.ask(0.5)
+    assert isinstance(caught.value.__cause__, LLMTimeoutError)
+    told = f"llm:m sent nothing for timeout_s=0.5 that counts: {said} of its stream. Raise the res"
+    assert told in str(caught.value)
+    captured.tree.assert_sound()
+    assert captured.tree.one("chat m").record.outcome == "timeout"
+    assert dripping.left.wait(5)
+
+
+async def test_a_stream_may_take_as_long_as_it_goes_on(dripping):
+    def drops():
+        yield HEAD + b"\r\n"
+        for _ in range(8):
+            time.sleep(0.2)
+            yield b": ping\n\n" + BEGUN.partition(b"\r\n\r\n")[2]
+        yield sse(event(finish="stop"))
+
+    dripping.drops = drops
+    assert (await dripping.ask(1.0))["content"] == "a" * 8
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_who_listens_slowly_is_not_the_servers_silence(dripping, blocking):
+    heard, sent = threading.Event(), threading.Event()
+
+    def drops():
+        yield BEGUN
+        # The rest is on its way while somebody is busy with the beginning.
+        heard.wait(10)
+        yield SAID
+        sent.set()
+
+    async def later(chunk):
+        heard.set()
+        await anyio.sleep(0.8)
+
+    def at_once(chunk):
+        heard.set()
+        assert sent.wait(10)
+        time.sleep(0.8)
+
+    dripping.drops = drops
+    result = await dripping.ask(0.5, at_once if blocking else later)
+    assert result["content"] == "aHuế 🌊"

@@ -15,6 +15,11 @@ __all__ = ("Assembly", "ChatAnswer", "TokenCounts")
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning")
 """What servers call the text of a model's reasoning; OpenAI itself sends none."""
 
+_TEXTS: Final = ("role", "content", "refusal")
+"""Fields of a message that are text or None."""
+_SAID_BY: Final = {"function": "arguments", "custom": "input"}
+"""Kinds of tool calls, with the field of each that holds what the model says to the tool."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
@@ -101,7 +106,7 @@ class _Choice:
     refusal: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     calls: dict[int, dict[str, Any]] = field(default_factory=dict)
-    logprobs: list[Any] = field(default_factory=list)
+    logprobs: dict[str, list[Any]] = field(default_factory=dict)
     finish_reason: str | None = None
 
 
@@ -132,17 +137,20 @@ class Assembly:
             What it added, in order.
 
         Raises:
-            TypeError, ValueError, KeyError: it has not the API's shape.
+            AttributeError, TypeError, ValueError: it has not the API's shape.
         """
         self._envelope(event)
         pieces: list[Piece] = []
         for one in event.get("choices") or ():
-            index = int(one.get("index") or 0)
+            index = _index(one)
             choice = self._choices.setdefault(index, _Choice())
-            if one.get("finish_reason") is not None:
-                choice.finish_reason = str(one["finish_reason"])
+            reason = _text(one, "finish_reason")
+            if reason is not None:
+                choice.finish_reason = reason
             logprobs = one.get("logprobs") or {}
-            choice.logprobs.extend(logprobs.get("content") or ())
+            for name in ("content", "refusal"):
+                if entries := _list(logprobs, name):
+                    choice.logprobs.setdefault(name, []).extend(entries)
             pieces.extend(
                 Piece(text, part, index) for text, part in _delta(choice, one.get("delta") or {})
             )
@@ -150,8 +158,8 @@ class Assembly:
         return pieces
 
     def _envelope(self, event: Mapping[str, Any]) -> None:
-        self._id = event.get("id") or self._id
-        self._model = event.get("model") or self._model
+        self._id = _name(event, "id") or self._id
+        self._model = _name(event, "model") or self._model
         self._counts = TokenCounts.read(event.get("usage")) or self._counts
 
     @property
@@ -164,7 +172,7 @@ class Assembly:
         """Return the answer that the pieces make."""
         choices = []
         for index, choice in sorted(self._choices.items()):
-            calls = [call for _, call in sorted(choice.calls.items())]
+            calls = [_whole_call(call) for _, call in sorted(choice.calls.items())]
             text = "".join(choice.content)
             message: dict[str, Any] = {
                 "role": choice.role,
@@ -182,7 +190,8 @@ class Assembly:
                     "index": index,
                     "finish_reason": choice.finish_reason,
                     "message": message,
-                    "logprobs": {"content": choice.logprobs} if choice.logprobs else None,
+                    # Of a refusal alone the API says that there is no content, too.
+                    "logprobs": {"content": None, **choice.logprobs} if choice.logprobs else None,
                 }
             )
         return ChatAnswer(self._id, self._model, choices, self._counts)
@@ -190,37 +199,46 @@ class Assembly:
 
 def _delta(choice: _Choice, delta: Mapping[str, Any]) -> list[tuple[str, str]]:
     added: list[tuple[str, str]] = []
-    choice.role = delta.get("role") or choice.role
+    choice.role = _text(delta, "role") or choice.role
     for name in REASONING_FIELDS:
-        if text := delta.get(name):
+        # Beyond the API each server may send what it likes; what is no text is no piece.
+        if text := _name(delta, name):
             choice.reasoning.append(text)
             added.append((text, "reasoning"))
             break
-    if text := delta.get("content"):
+    if text := _text(delta, "content"):
         choice.content.append(text)
         added.append((text, "content"))
-    if text := delta.get("refusal"):
+    if text := _text(delta, "refusal"):
         choice.refusal.append(text)
         added.append((text, "refusal"))
-    for call in delta.get("tool_calls") or ():
-        whole = choice.calls.setdefault(
-            _place(choice, call),
-            {"id": None, "type": "function", "function": {"name": "", "arguments": ""}},
-        )
+    for call in _calls(delta):
+        whole = choice.calls.setdefault(_place(choice, call), {"id": None, "type": None})
         whole["id"] = call.get("id") or whole["id"]
-        function = call.get("function") or {}
-        whole["function"]["name"] += function.get("name") or ""
-        if text := function.get("arguments"):
-            whole["function"]["arguments"] += text
-            added.append((text, "tool_call"))
+        whole["type"] = _text(call, "type") or whole["type"]
+        for kind, said in _SAID_BY.items():
+            part = call.get(kind) or {}
+            if not part:
+                continue
+            inner = whole.setdefault(kind, {"name": "", said: ""})
+            inner["name"] += _text(part, "name") or ""
+            if text := _text(part, said):
+                inner[said] += text
+                added.append((text, "tool_call"))
     return added
+
+
+def _whole_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call with what the API always gives; servers leave out what goes without saying."""
+    kind = call["type"] or ("custom" if "custom" in call else "function")
+    empty = {kind: {"name": "", _SAID_BY[kind]: ""}} if kind in _SAID_BY else {}
+    return {**empty, **call, "type": kind}
 
 
 def _place(choice: _Choice, call: Mapping[str, Any]) -> int:
     """Return which of the calls a piece belongs to; servers that do not number them send ids."""
-    index = call.get("index")
-    if index is not None:
-        return int(index)
+    if call.get("index") is not None:
+        return _index(call)
     called = call.get("id")
     if called is None:
         return max(choice.calls, default=0)
@@ -233,6 +251,9 @@ def pieces_of(answer: ChatAnswer) -> list[Piece]:
 
     Args:
         answer: as it came.
+
+    Raises:
+        AttributeError, TypeError, ValueError: its tool calls have not the API's shape.
     """
     return [
         Piece(text, part, choice["index"])
@@ -260,7 +281,7 @@ def read_body(body: object) -> ChatAnswer:
         The answer; its choices may be empty.
 
     Raises:
-        TypeError, ValueError: it has not the API's shape.
+        AttributeError, TypeError, ValueError: it has not the API's shape.
     """
     if not isinstance(body, Mapping):
         msg = f"the body is a {type(body).__name__}"
@@ -275,14 +296,63 @@ def read_body(body: object) -> ChatAnswer:
         if not isinstance(message, Mapping):
             msg = f"choices[{at}] has no message"
             raise TypeError(msg)
+        # Here and not by whoever reads a field later: by then the call has gone well.
+        for name in _TEXTS:
+            _text(message, name)
+        _calls(message)
         choices.append(
             {
-                "index": int(one.get("index") or 0),
-                "finish_reason": one.get("finish_reason"),
+                "index": _index(one),
+                "finish_reason": _text(one, "finish_reason"),
                 "message": dict(message),
                 "logprobs": one.get("logprobs"),
             }
         )
     choices.sort(key=lambda choice: choice["index"])
     counts = TokenCounts.read(body.get("usage"))
-    return ChatAnswer(body.get("id"), body.get("model"), choices, counts)
+    return ChatAnswer(_name(body, "id"), _name(body, "model"), choices, counts)
+
+
+# --- shapes: what is wrong is named by its field, and never shown: it may be an answer ----------
+
+
+def _text(holder: Mapping[str, Any], name: str) -> str | None:
+    value = holder.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    msg = f"{name} is of type {type(value).__name__}, expected a text or null"
+    raise TypeError(msg)
+
+
+def _name(holder: Mapping[str, Any], name: str) -> str | None:
+    """Return a text that an answer is as good without; None where it is none."""
+    value = holder.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _list(holder: Mapping[str, Any], name: str) -> list[Any]:
+    value = holder.get(name)
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return value
+    msg = f"{name} is of type {type(value).__name__}, expected a list or null"
+    raise TypeError(msg)
+
+
+def _calls(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    calls = _list(message, "tool_calls")
+    for at, call in enumerate(calls):
+        if not isinstance(call, Mapping):
+            msg = f"tool_calls[{at}] is of type {type(call).__name__}, expected a mapping"
+            raise TypeError(msg)
+    return calls
+
+
+def _index(holder: Mapping[str, Any]) -> int:
+    try:
+        return int(holder.get("index") or 0)
+    except (TypeError, ValueError, OverflowError):
+        # The original shows what it could not read.
+        msg = "index is no number"
+        raise ValueError(msg) from None

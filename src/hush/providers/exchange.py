@@ -3,22 +3,27 @@
 The stream's bytes are read here and not through the client's own iterator: that one
 leaves generators behind that are not exhausted, which trio takes for a fault, and asyncio
 closes in a task that outlives its scope.
+
+How long a stream may be silent is watched here, too: the client's limit is one of bytes, and
+a server that sends headers one by one, or comments only, would keep it waiting for ever.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from contextlib import AsyncExitStack
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 
-from hush.errors import LLMError, LLMResponseError, LLMStreamError
+from hush.errors import LLMError, LLMResponseError, LLMStreamError, LLMTimeoutError
 from hush.providers.answer import Assembly, ChatAnswer, pieces_of, read_body, said_in
 from hush.providers.faults import fault_of, scrubbed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from hush.providers.answer import Piece
     from hush.providers.request import ChatRequest
@@ -31,6 +36,16 @@ LINE_LIMIT = 16 * 1024 * 1024
 
 TAIL_S = 0.5
 """How long the end of a body is waited for once its stream has said that it is done."""
+
+SHOWN_LIMIT = 64 * 1024
+"""Most bytes that are kept of a body without events, for its error to show how it begins."""
+
+_T = TypeVar("_T")
+
+_BLANK: Final = b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"
+"""What may stand before the first character that says what a body is, byte order marks included."""
+_FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
+"""How lines of a stream begin."""
 
 
 class Exchange:
@@ -68,6 +83,8 @@ class Exchange:
         self._on_first = on_first
         self.assembly = Assembly()
         self.first_chunk_s: float | None = None
+        self._silent_until = math.inf
+        """When the stream will have been silent for too long, by the clock of the event loop."""
 
     async def call(self) -> ChatAnswer:
         """Make the call.
@@ -99,39 +116,61 @@ class Exchange:
 
     def _read(self, content: bytes) -> ChatAnswer:
         try:
-            return read_body(json.loads(content))
+            answer = read_body(json.loads(content))
+            pieces = pieces_of(answer) if self._request.stream else []
         except (AttributeError, TypeError, ValueError) as error:
             said = f"{error}{self._shown(content)}"
+        else:
+            self._tell(pieces)
+            return answer
         # Out here, lest the original with all that was sent become the context.
         raise self._unusable(said, transient=True)
 
     async def _stream(self) -> ChatAnswer:
         began = perf_counter()
+        self._heard()
         completions = self._endpoint.client.chat.completions
         opened = completions.with_streaming_response.create(stream=True, **self._arguments)
-        async with opened as response:
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                # A server that does not stream may still answer.
-                answer = self._read(await response.read())
-                self._tell(pieces_of(answer))
-                return answer
+        async with AsyncExitStack() as stack:
+            response = await self._in_time(stack.enter_async_context(opened))
             pieces = response.iter_bytes()
             try:
-                await self._events(pieces, began)
+                body = await self._events(pieces, began)
             except LLMError:
                 await _exhaust(pieces, 0.0)
                 raise
             # Normally it is there already, and the connection can serve again.
             await _exhaust(pieces, TAIL_S)
+        if body is not None:
+            # A server that does not stream may still answer.
+            return self._read(body)
         if not self.assembly.finished:
             raise self._broken("it ended without a finish reason")
         answer = self.assembly.answer()
         answer.first_chunk_s = self.first_chunk_s
         return answer
 
-    async def _events(self, pieces: AsyncIterator[bytes], began: float) -> None:
-        rest = b""
-        async for piece in pieces:
+    async def _events(self, pieces: AsyncIterator[bytes], began: float) -> bytes | None:
+        """Take in the events of a stream.
+
+        The body itself says whether it is one: proxies name types of their own, or none.
+
+        Returns:
+            The body where it is no stream; None where it is one.
+        """
+        piece: bytes | None = b""
+        while piece == b"":
+            piece = await self._next(pieces)
+            piece = piece and piece.lstrip(_BLANK)
+        rest = kept = b""
+        if piece is not None and piece.startswith(b"{"):
+            body = [piece]
+            while (piece := await self._next(pieces)) is not None:
+                body.append(piece)
+            return b"".join(body)
+        while piece is not None:
+            if self.first_chunk_s is None and len(kept) <= SHOWN_LIMIT:
+                kept += piece
             *lines, rest = (rest + piece).split(b"\n")
             if len(rest) > LINE_LIMIT:
                 raise self._broken(f"a line has more than {LINE_LIMIT} bytes")
@@ -139,12 +178,50 @@ class Exchange:
                 if line.startswith(b"data:"):
                     data = line[5:].strip()
                     if data == b"[DONE]":
-                        return
+                        return None
                     self._event(data, began)
+            piece = await self._next(pieces)
+        if self.first_chunk_s is not None or _may_be_stream(kept):
+            return None
+        if len(kept) > SHOWN_LIMIT:
+            # Cut it would perhaps show a part of a secret.
+            raise self._unusable("it is neither JSON nor a stream", transient=True)
+        return kept
+
+    async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        """Return the next bytes; None where there are none any more."""
+        try:
+            return await self._in_time(anext(pieces))
+        except StopAsyncIteration:
+            return None
+
+    def _heard(self) -> None:
+        """Let the time that the server may be silent begin anew."""
+        self._silent_until = anyio.current_time() + self._resource.timeout_s
+
+    async def _in_time(self, coming: Awaitable[_T]) -> _T:
+        """Wait for something of a stream, until the server has been silent for too long.
+
+        Each wait has a scope of its own. What has come is then used even where the event
+        loop was held up beyond the limit, by a listener that blocks it, say. And it is
+        always a read that is cancelled, which ends all generators that take part in it.
+        """
+        with anyio.CancelScope(deadline=self._silent_until):
+            return await coming
+        resource = self._resource
+        more = "no event" if self.first_chunk_s is None else "no further event"
+        raise LLMTimeoutError(
+            self._path,
+            f"{resource.key} sent nothing for timeout_s={resource.timeout_s:g} that counts: {more} "
+            f"of its stream. Raise the resource's timeout_s, or look at the server",
+            resource=resource.name,
+            model=resource.model,
+        )
 
     def _event(self, data: bytes, began: float) -> None:
         if not data:
             return
+        self._heard()
         if self.first_chunk_s is None:
             self.first_chunk_s = perf_counter() - began
             if self._on_first is not None:
@@ -172,7 +249,10 @@ class Exchange:
 
     def _shown(self, data: bytes) -> str:
         """Return the beginning of what is no answer at all; a broken answer may hold what was said."""
-        if data.lstrip()[:1] in {b"{", b"[", b'"'}:
+        if data.lstrip(_BLANK)[:1] in {b"{", b"[", b'"'}:
+            return ""
+        if any(line.lstrip(_BLANK).startswith(b"data:") for line in data.splitlines()):
+            # A stream, where none was asked for.
             return ""
         # Scrubbed before it is cut: a part of a secret would not be known for one.
         text = scrubbed(data.decode("utf-8", "replace"), self._resource)
@@ -197,6 +277,12 @@ class Exchange:
             resource=resource.name,
             model=resource.model,
         )
+
+
+def _may_be_stream(body: bytes) -> bool:
+    """Say whether a body without events holds nothing that a stream could not hold."""
+    lines = (line for line in body.split(b"\n") if line.strip())
+    return all(line.startswith(_FIELDS) for line in lines)
 
 
 async def _exhaust(pieces: AsyncIterator[bytes], within_s: float) -> None:
