@@ -147,8 +147,12 @@ def _fan_ins(place: Console, tree: TraceTree, places: Places) -> None:
         return
     say(place)
     say(place, "fan-ins and maps", "bold")
-    for _, sentences in told[:_MOST_FAN_INS]:
-        say(place, tidy(" ".join(sentences), place.encoding), indent=2)
+    graph = f"{places.path(tree.roots[0])}."
+    for node, sentences in told[:_MOST_FAN_INS]:
+        name = tidy(places.path(node).removeprefix(graph), place.encoding)
+        say(place, name, "bold", indent=2)
+        for sentence in sentences:
+            say(place, tidy(sentence, place.encoding), indent=4)
     if len(told) > _MOST_FAN_INS:
         say(place, f"  and {len(told) - _MOST_FAN_INS} more: --html or --json has all", FAINT)
 

@@ -55,25 +55,24 @@ def _print(place: Console, tree: TraceTree, found: Diagnosis) -> None:
     say(place, Text.assemble((name, "bold"), " ", (ended, style), f" in {took}, {summarise(tree)}"))
     say(place, f"trace {tree.trace_id}", FAINT)
     for number, one in enumerate(found.findings, 1):
-        _finding(place, number, one)
+        _finding(place, number, one, found.wall_s)
     gaining = sum(1 for one in found.findings if one.gain_s)
     if gaining > 1 and found.gain_s:
         share = found.gain_s / (found.wall_s or found.gain_s)
         say(place)
-        say(
-            place, f"all of it together: {format_duration(found.gain_s)} ({share:.0%}) less", "bold"
-        )
+        say(place, f"together they save {format_duration(found.gain_s)} ({share:.0%})", "bold")
     for note in found.notes:
         say(place, tidy(note), FAINT)
 
 
-def _finding(place: Console, number: int, one: Finding) -> None:
+def _finding(place: Console, number: int, one: Finding, wall_s: float) -> None:
     from rich.text import Text  # noqa: PLC0415  # see console
 
     style = "bold red" if one.kind in _BAD else "bold yellow" if one.kind in _MILD else "bold"
     head = Text.assemble((f"{number}. {one.kind.replace('_', ' ')}", style), f"  {tidy(one.path)}")
     if one.gain_s:
-        head.append(f"  -{format_duration(one.gain_s)}", "green")
+        share = f" ({one.gain_s / wall_s:.0%})" if wall_s else ""
+        head.append(f"  saves {format_duration(one.gain_s)}{share}", "green")
     say(place)
     say(place, head)
     say(place, tidy(one.text), indent=3)
