@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import threading
 import tracemalloc
 from collections import Counter, deque
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -705,3 +707,98 @@ def touched(drawn, deeds):
         for index, deed in enumerate(drawn.deeds)
         if deed in deeds or (inside and deed != "fail")
     }
+
+
+# --- what comes late, or from elsewhere ------------------------------------------------------
+
+
+def test_what_is_pinned_while_it_waits_stays():
+    around = Around(RunBudget(), Count(None), None)
+    items = selection.MapBudget(8, None, around)
+    waiting = item_spans.Item(items)
+    for index in range(40):
+        item = waiting if index == 1 else item_spans.Item(items)
+        item.begin()
+        # Each is slower than the one before, and takes its place.
+        item.finish(index, float(index), failed=False, retried=False)
+        if index == 1:
+            assert waiting.state is item_spans.State.ENDED
+            waiting.pinned = True
+            waiting.size = 2
+    assert waiting.state is item_spans.State.KEPT
+    assert items.pinned == 2
+    items.close()
+    assert items.pinned == 2
+
+
+def in_items(budget, inside):
+    """Call ``inside`` with an instrument in each of forty items, and see what is kept."""
+    provider, seen = observed()
+    with override_provider(provider), collect_faults() as faults, ExitStack() as stack:
+        instrument = current_instrument()
+        stack.enter_context(instrument.observe(Scope("run", "g")))
+        with instrument.observe(Scope("map", "m")):
+            for index in range(40):
+                facts = {semconv.ITEM_INDEX: index}
+                with instrument.observe(Scope("item", "m", facts, budget=budget, total=40)):
+                    inside(instrument, index)
+    assert faults == []
+    seen.assert_sound()
+    return seen
+
+
+def test_a_run_inside_of_an_item_shares_its_fate():
+    engine = Hush(map_of(lambda x: {}, range(10), span_budget=3))
+    seen = in_items(4, lambda instrument, index: engine.run_sync())
+    assert len(seen.indices()) == 4 + 4 * 3
+    inner = [one for one in seen.named("run g") if one.parent is not None]
+    assert len(inner) == 4
+    assert {one.attributes["hush.spans_omitted"] for one in inner} == {14}
+    (outer,) = [one for one in seen.named("run g") if one.parent is None]
+    assert outer.attributes["hush.spans_omitted"] == seen.omitted
+    assert seen.omitted == 4 * 14 + 36 * 23
+
+
+def test_runs_in_threads_inside_of_items():
+    engine = Hush(map_of(lambda x: {}, range(30), span_budget=3))
+
+    def inside(instrument, index):
+        contexts = [copy_context() for _ in range(3)]
+        threads = [threading.Thread(target=one.run, args=(engine.run_sync,)) for one in contexts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    seen = in_items(2, inside)
+    assert len(seen.named("run g")) == 2 * 3 + 1
+    assert len(seen.named("node n")) == 2 * 3 * 3
+
+
+def test_what_is_left_running_shares_the_fate_of_its_item():
+    left = []
+
+    def inside(instrument, index):
+        left.append((instrument, copy_context()))
+
+    def work(instrument):
+        with instrument.observe(Scope("node", "late")):
+            pass
+
+    provider, seen = observed()
+    with override_provider(provider), collect_faults() as faults:
+        instrument = current_instrument()
+        with instrument.observe(Scope("run", "g")), instrument.observe(Scope("map", "m")):
+            for index in range(40):
+                facts = {semconv.ITEM_INDEX: index}
+                with instrument.observe(Scope("item", "m", facts, budget=4, total=40)):
+                    inside(instrument, index)
+                # Some are still waiting by now, others are decided.
+                left[index][1].run(work, instrument)
+        for instrument, context in left:
+            context.run(work, instrument)
+    assert faults == []
+    assert seen.open == 0
+    items = {one.context.span_id for one in seen.named("item m")}
+    late = Counter(one.parent.span_id for one in seen.named("node late"))
+    assert late == dict.fromkeys(items, 2)
