@@ -259,6 +259,7 @@ async def test_an_error_with_status_200(server, ask, stream):
 # --- what is sent ----------------------------------------------------------------------------
 
 GIVEN = {
+    "audio": {"format": "mp3", "voice": "alloy"},
     "frequency_penalty": 0.1,
     "logit_bias": {"50256": -100},
     "logprobs": True,
@@ -270,8 +271,10 @@ GIVEN = {
     "parallel_tool_calls": False,
     "prediction": {"type": "content", "content": "x"},
     "presence_penalty": -0.5,
+    "prompt_cache_key": "p1",
     "reasoning_effort": "low",
     "response_format": {"type": "json_object"},
+    "safety_identifier": "s1",
     "seed": 0,
     "service_tier": "auto",
     "stop": ["a", "b"],
@@ -283,6 +286,7 @@ GIVEN = {
     "top_p": 1.0,
     "user": "u1",
     "verbosity": "low",
+    "web_search_options": {},
 }
 
 

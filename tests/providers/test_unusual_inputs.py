@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from hush import semconv
 from hush.core import GraphError, Hush, LLMStatusError, PromptError, Retry, RunError
-from hush.testing import Answer, ErrorReply
+from hush.testing import Answer, ErrorReply, ScriptedLLMServer
 from tests.providers.asking import asks, asks_each, say, traced
 
 
@@ -126,3 +126,20 @@ async def test_an_outage_that_hits_many_calls_at_once_is_one_failure(server):
     )
     result = await Hush(graph, resources=server.resources("m")).run()
     assert result["content"] == ["ok"] * 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_headers_of_a_node_count_as_secret(stream):
+    secrets = ("override-secret-1", "team-secret-777")
+    headers = {"Authorization": f"Bearer {secrets[0]}", "X-Team": secrets[1]}
+    inputs = {"messages": say("hi"), "extra_headers": headers}
+    with ScriptedLLMServer(api_key=None) as server:
+        server.script("m", ErrorReply(403, message=f"who is {secrets[1]} with {secrets[0]}?"))
+        engine = Hush(asks(inputs=inputs, stream=stream), resources=server.resources("m"))
+        error, tree = await traced(engine)
+        (asked,) = server.requests
+    assert asked.headers["x-team"] == secrets[1]
+    told = [str(error), str(error.__cause__), repr(error.__cause__.__cause__)]
+    told += [str(node.record) for node in tree.walk()]
+    assert "[redacted]" in told[0]
+    assert not any(secret in text for secret in secrets for text in told)

@@ -226,7 +226,7 @@ class ChatCall:
         """Make the call within its time limits.
 
         The node's limit is for the whole call. The resource's is, too, where the answer
-        comes as one; a stream may take as long as it goes on, and the client watches over
+        comes as one; a stream may take as long as it goes on, and the exchange watches over
         its silences.
         """
         resource = self.endpoint.resource

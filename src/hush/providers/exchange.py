@@ -71,7 +71,8 @@ class Exchange:
             on_first: told when a stream begins to arrive; likewise.
         """
         self._endpoint = endpoint
-        self._resource = endpoint.resource
+        # Headers that the node adds may be secrets as well as the resource's own.
+        self._resource = endpoint.resource.with_headers(parameters.get("extra_headers"))
         self._request = request
         self._arguments: dict[str, Any] = {
             "model": endpoint.resource.model,

@@ -22,6 +22,7 @@ __all__ = ("PARAMETERS", "ChatRequest", "make_request")
 
 PARAMETERS: Final = frozenset(
     (
+        "audio",
         "extra_body",
         "extra_headers",
         "extra_query",
@@ -36,8 +37,10 @@ PARAMETERS: Final = frozenset(
         "parallel_tool_calls",
         "prediction",
         "presence_penalty",
+        "prompt_cache_key",
         "reasoning_effort",
         "response_format",
+        "safety_identifier",
         "seed",
         "service_tier",
         "stop",
@@ -49,6 +52,7 @@ PARAMETERS: Final = frozenset(
         "top_p",
         "user",
         "verbosity",
+        "web_search_options",
     )
 )
 """Inputs of a node that are parameters of the call; a server's own ones go into extra_body."""

@@ -8,6 +8,7 @@ API key is shown nowhere: not in reprs, dumps, errors and pickles.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
@@ -26,7 +27,6 @@ from hush.providers.default_params import wrong_params
 from hush.providers.resource_key import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import SupportsIndex
 
 __all__ = ("OPENAI_BASE_URL", "LLMResource", "conflicts")
@@ -223,6 +223,21 @@ class LLMResource(BaseModel):
         return tuple(
             sorted((one for one in texts if len(one) > TELLING), key=lambda t: (-len(t), t))
         )
+
+    def with_headers(self, more: object) -> LLMResource:
+        """Return the resource with further headers, so that their values count as secret.
+
+        Args:
+            more: names and values; what is no text is left out.
+        """
+        if not isinstance(more, Mapping):
+            return self
+        added = {
+            name: value
+            for name, value in more.items()
+            if isinstance(name, str) and isinstance(value, str)
+        }
+        return self.model_copy(update={"headers": {**self.headers, **added}}) if added else self
 
     def cost_usd(
         self, input_tokens: int, output_tokens: int, cached_tokens: int = 0
