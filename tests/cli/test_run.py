@@ -94,6 +94,15 @@ def test_an_engine(hush):
     assert hush.out("run", "flows:engine", "-i", PAGES).startswith("crawl ok")
 
 
+def test_what_runs_in_processes_is_found_by_them(hush):
+    (hush.folder / "sub").mkdir()
+    source = "from hush.core import *\nimport os\ndef pid(): return {'pid': os.getpid()}\n"
+    source += "with GraphNode(name='g') as g:\n    START >> CodeNode(name='n', code_fn=pid, "
+    source += "run_in='process', outputs={'*': PARENT}) >> END\n"
+    (hush.folder / "sub" / "apart.py").write_text(source)
+    assert hush.json("run", "sub/apart.py")["outputs"]["pid"] > 0
+
+
 def test_a_file_named_like_a_module_of_python(hush):
     (hush.folder / "json.py").write_text(FLOWS)
     assert hush.out("run", "json.py:build").startswith("built ok")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,51 @@ def test_files_and_addresses(stored, tmp_path):
     nobody = "http://127.0.0.1:9"
     assert nobody in stored.refused("show", f"{nobody}/trace/{'a' * 32}", code=1)
     assert "127.0.0.1:9" in stored.refused("show", "a" * 32, "--jaeger", nobody, code=4)
+
+
+def test_a_jaeger_is_asked_for_what_the_store_does_not_have(stored, hush):
+    exported = stored("export", stored.ids[1], "--format", "jaeger").stdout.encode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            known = self.path.startswith(f"/api/traces/{stored.ids[1]}")
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(exported if known else b"{}")
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            for command in COMMANDS:
+                arguments = [
+                    command,
+                    stored.ids[1],
+                    *([stored.ids[1]] if command == "diff" else []),
+                ]
+                hush(*arguments, "--jaeger", url)
+            assert hush.json("why", f"{url}/trace/{stored.ids[1]}")["run"] == "crawl"
+            assert "no trace" in hush.refused("show", "b" * 32, "--jaeger", url, code=4)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_trace_of_somebody_else(hush):
+    span = {"traceId": "4bf92f3577b34da6a3ce929d0e0e4736", "spanId": "00f067aa0ba902b7"}
+    span |= {"name": "GET /\x1b[31m", "startTimeUnixNano": "1", "endTimeUnixNano": "2000001"}
+    request = {"resourceSpans": [{"scopeSpans": [{"scope": {"name": "x"}, "spans": [span]}]}]}
+    (hush.folder / "foreign.json").write_text(json.dumps(request))
+    assert "GET /\\x1b[31m" in hush.out("show", "foreign.json")
+    assert hush.out("why", "foreign.json").startswith("GET /\\x1b[31m in 2.00 ms, 1 span\n")
+    assert hush.json("show", "foreign.json")["critical_path"] == []
+    assert "holds no map" in hush.refused("whatif", "foreign.json", code=4)
+    hush("show", "foreign.json", "--html", "page.html")
 
 
 def test_a_file_that_is_no_store_is_left_alone(hush):

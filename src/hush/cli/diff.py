@@ -84,13 +84,13 @@ def _print(a: TraceTree, b: TraceTree, found: TraceDiff, limit: int) -> None:
         root = tidy(tree.roots[0].record.name)
         took = format_duration(tree.duration_s)
         say(place, f"{mark}  {tree.trace_id[:_DIGITS]}  {root}  {took}")
+    if a.trace_id == b.trace_id:
+        say(place, "both are the same trace", FAINT)
+        return
     change_s = b.duration_s - a.duration_s
     whole = f"B took {format_duration(abs(change_s))} {'longer' if change_s > 0 else 'less'}"
     share = f" ({change_s / a.duration_s:+.0%})" if a.duration_s else ""
     say(place, f"{whole}{share}", "bold")
-    if a.trace_id == b.trace_id:
-        say(place, "both are the same trace", FAINT)
-        return
     _outcomes(place, found.outcome_changes, limit)
     _causes(place, found, limit)
     _alone(place, "only in A", found.only_a, limit)

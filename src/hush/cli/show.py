@@ -189,9 +189,10 @@ def _text(sentence: Sentence) -> str:
 
 def _document(tree: TraceTree, places: Places, steps: Sequence[Step]) -> dict[str, Any]:
     summary = summarise(tree)
+    start_ns = tree.start_ns  # which looks at every span
     return {
         "trace_id": tree.trace_id,
-        "start_ns": tree.start_ns,
+        "start_ns": start_ns,
         "duration_s": tree.duration_s,
         "spans_total": summary.spans,
         "red": summary.red,
@@ -206,18 +207,18 @@ def _document(tree: TraceTree, places: Places, steps: Sequence[Step]) -> dict[st
             for node in tree
             for sentence in sentences_of(node, places)
         ],
-        "spans": [_span(tree, node, places) for node in tree],
+        "spans": [_span(start_ns, node, places) for node in tree],
     }
 
 
-def _span(tree: TraceTree, node: TreeNode, places: Places) -> dict[str, Any]:
+def _span(start_ns: int, node: TreeNode, places: Places) -> dict[str, Any]:
     record = node.record
     return {
         "span_id": record.span_id,
         "parent_id": record.parent_id,
         "path": places.path(node),
         "name": record.name,
-        "offset_s": (record.start_ns - tree.start_ns) / 1e9,
+        "offset_s": (record.start_ns - start_ns) / 1e9,
         "duration_s": record.duration_s,
         "outcome": record.outcome,
         "status": record.status,

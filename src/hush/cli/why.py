@@ -50,9 +50,10 @@ def _print(place: Console, tree: TraceTree, found: Diagnosis) -> None:
 
     name = tidy(found.run) or tidy(tree.roots[0].record.name)
     took = format_duration(found.wall_s or tree.duration_s)
-    ended = found.outcome or "unfinished"
     style = "green" if found.outcome == semconv.OUTCOME_OK else "bold red"
-    say(place, Text.assemble((name, "bold"), " ", (ended, style), f" in {took}, {summarise(tree)}"))
+    # None is no run of ours, or one whose process was killed.
+    ended = ("", "") if found.outcome is None else (f" {found.outcome}", style)
+    say(place, Text.assemble((name, "bold"), ended, f" in {took}, {summarise(tree)}"))
     say(place, f"trace {tree.trace_id}", FAINT)
     for number, one in enumerate(found.findings, 1):
         _finding(place, number, one, found.wall_s)
