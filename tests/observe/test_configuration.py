@@ -15,7 +15,8 @@ import threading
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from hush.observe import exporters
+from hush.observe import configure, exporters
+from hush.runtime.watchdog import watch
 
 RUN = """
 from hush.core import *
@@ -500,3 +501,11 @@ def test_without_configure_nothing_is_set_and_nothing_is_sent(collector):
     )
     assert done.returncode == 0, done.stderr
     assert collector.requests == []
+
+
+def test_when_a_waiting_join_is_logged(monkeypatch):
+    monkeypatch.setattr(watch, "stuck_join_s", 60.0)
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    with pytest.raises(ValueError, match="stuck_join_s=0: expected a positive number"):
+        configure(stuck_join_s=0)
+    assert watch.stuck_join_s == 60.0

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry import trace
 
 from hush.log import get_logger
+from hush.model.policies import is_duration
 from hush.observe.exporters import STORE, exporter_names, exporters_of
 from hush.observe.settings import settings
+from hush.runtime.watchdog import watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,6 +90,7 @@ def configure(
     processors: Sequence[SpanProcessor] = (),
     redactor: Redactor | None = None,
     store: StoreChoice = None,
+    stuck_join_s: float | None = None,
 ) -> Telemetry:
     """Set up tracing for this process.
 
@@ -100,7 +103,7 @@ def configure(
     the command ``hush`` reads; ``hush`` as an exporter asks for it beside others.
 
     Calling it again, or after the application has set a provider of its own, changes only
-    ``redactor`` and adds ``processors`` and, where ``store`` asks for it, the trace store.
+    ``redactor`` and ``stuck_join_s`` and adds ``processors`` and, where ``store`` asks for it, the trace store.
 
     Args:
         service_name: name of the service; None reads the variable, else ``hush``.
@@ -113,14 +116,20 @@ def configure(
             for; a path does so with a store there; False never does, and without endpoint
             and exporter the standard's default counts, ``http://localhost:4318``. None
             does so where no receiver is named.
+        stuck_join_s: after how many seconds a join that waits is logged with what it
+            waits for, once; None keeps what is set, by default 60.
 
     Returns:
         A handle to flush and to shut down.
 
     Raises:
-        ValueError: a variable names an unknown exporter or protocol, or an endpoint is no
-            address of HTTP.
+        ValueError: a variable names an unknown exporter or protocol, an endpoint is no
+            address of HTTP, or ``stuck_join_s`` no positive number.
     """
+    if stuck_join_s is not None:
+        if not is_duration(stuck_join_s):
+            raise ValueError(f"stuck_join_s={stuck_join_s!r}: expected a positive number, or None")
+        watch.stuck_join_s = stuck_join_s
     # Said before anything is set up, for a provider cannot be taken back.
     if store is not None and not isinstance(store, bool | str | os.PathLike):
         raise ValueError(f"store={store!r}: expected True, False, None or a path")
