@@ -513,7 +513,18 @@ class Wrapped(trace.Span):
         return getattr(self._span, name)
 
 
-for _name in ["end", "get_span_context", "set_attribute", "set_attributes", "add_event", "add_link", "update_name", "is_recording", "set_status", "record_exception"]:
+for _name in [
+    "end",
+    "get_span_context",
+    "set_attribute",
+    "set_attributes",
+    "add_event",
+    "add_link",
+    "update_name",
+    "is_recording",
+    "set_status",
+    "record_exception",
+]:
     setattr(
         Wrapped,
         _name,

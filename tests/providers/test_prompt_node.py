@@ -290,7 +290,7 @@ def test_a_missing_variable():
         Hush(single({"prompt": QUESTION, "quer": "x"}))
     assert str(caught.value) == (
         "graph 'g' has 1 problem:\n  - g.p: 'p' needs the input 'query'. Add inputs={'query': ...}. "
-            "Did you mean 'quer'?"
+        "Did you mean 'quer'?"
     )
     prompt = [said("user", [{"type": "text", "text": "{b}"}, image("https://{a}/{{c}}")])]
     assert problems_of({"prompt": prompt}) == [

@@ -211,7 +211,9 @@ def test_paths_and_fan_ins_are_the_true_ones(backend, draw, monkeypatch, record_
         check_fan_ins(tree, nodes, truth, seed)
         jaegers += jaeger_differs(tree, expected)
     record_property("jaeger_differs", f"{jaegers} of {GRAPHS}")
-    print(f"{backend}, {draw.__name__}: {compared} whole paths; Jaeger's differs in {jaegers} of {GRAPHS}")
+    print(
+        f"{backend}, {draw.__name__}: {compared} whole paths; Jaeger's differs in {jaegers} of {GRAPHS}"
+    )
     assert compared > GRAPHS / 2
 
 
