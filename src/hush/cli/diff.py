@@ -23,6 +23,8 @@ __all__ = ("diff",)
 
 _TELLING_S: Final = 0.001
 """A change below this is noise, whatever the run."""
+_NOISE: Final = 0.005
+"""And so is one below this share of the longer run."""
 _DIGITS: Final = 8
 
 
@@ -92,7 +94,7 @@ def _print(a: TraceTree, b: TraceTree, found: TraceDiff, limit: int) -> None:
     share = f" ({change_s / a.duration_s:+.0%})" if a.duration_s else ""
     say(place, f"{whole}{share}", "bold")
     _outcomes(place, found.outcome_changes, limit)
-    _causes(place, found, limit)
+    _causes(place, found, limit, max(_TELLING_S, _NOISE * max(a.duration_s, b.duration_s)))
     _alone(place, "only in A", found.only_a, limit)
     _alone(place, "only in B", found.only_b, limit)
     for path, count in found.unseen.items():
@@ -114,8 +116,8 @@ def _outcomes(place: Console, changes: Sequence[Change], limit: int) -> None:
     _more(place, len(changes) - limit)
 
 
-def _causes(place: Console, found: TraceDiff, limit: int) -> None:
-    causes = [one for one in found.causes if _tells(one)]
+def _causes(place: Console, found: TraceDiff, limit: int, telling_s: float) -> None:
+    causes = [one for one in found.causes if _tells(one, telling_s)]
     say(place)
     if not causes:
         say(place, "nothing took noticeably longer or less", FAINT)
@@ -133,8 +135,8 @@ def _causes(place: Console, found: TraceDiff, limit: int) -> None:
     _more(place, len(causes) - limit)
 
 
-def _tells(one: Change) -> bool:
-    return abs(one.seconds) >= _TELLING_S or one.tries_a != one.tries_b or _tokens(one) != 0
+def _tells(one: Change, telling_s: float) -> bool:
+    return abs(one.seconds) >= telling_s or one.tries_a != one.tries_b or _tokens(one) != 0
 
 
 def _tokens(one: Change) -> int:
