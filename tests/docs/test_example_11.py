@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.example_runs import SAID_OF_SCRIPTED, real_provider, run_example
+from tests.docs.example_runs import SAID_OF_SCRIPTED, complaints, real_provider, run_example
 
 NAME = "11_agent_workflow.py"
 LIBRARY = Path(sysconfig.get_path("stdlib"))
@@ -41,7 +41,7 @@ def words(out):
 def test_agent_finds_out_and_answers(tmp_path, backend):
     done = run_example(NAME, "--backend", backend, cwd=tmp_path)
     out = done.stdout
-    assert done.stderr == ""
+    assert complaints(done) == ""
     assert SAID_OF_SCRIPTED in out
     assert expected("json") in words(out)
     assert re.findall(r"^Round (\d)", out, re.MULTILINE) == ["1", "2", "3", "4"]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.docs.example_runs import SAID_OF_SCRIPTED, real_provider, run_example
+from tests.docs.example_runs import SAID_OF_SCRIPTED, complaints, real_provider, run_example
 
 NAME = "12_multi_model.py"
 
@@ -21,7 +21,7 @@ def cases(out):
 def test_everything(tmp_path, backend):
     done = run_example(NAME, "--backend", backend, cwd=tmp_path)
     out = done.stdout
-    assert done.stderr == ""
+    assert complaints(done) == ""
     assert SAID_OF_SCRIPTED in out
     assert cases(out) == [
         *["compare"] * 3,

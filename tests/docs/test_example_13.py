@@ -18,6 +18,7 @@ from tests.docs.example_runs import (
     EXAMPLES,
     SAID_OF_SCRIPTED,
     TIMEOUT_S,
+    complaints,
     environment,
     real_provider,
     run_example,
@@ -62,7 +63,7 @@ def folder(tmp_path):
 def test_own_folder(folder, backend):
     done = run(folder, "--backend", backend, "--concurrency", 2)
     out = done.stdout
-    assert done.stderr == ""
+    assert complaints(done) == ""
     assert "6 of 6 modules, 2 at a time on" in " ".join(out.split())
     assert f"on {backend}" in " ".join(out.split())
     assert "6 of 6: 3 ok, 3 handled, 0 running" in out
@@ -183,7 +184,7 @@ def test_names_of_any_kind(tmp_path):
 def test_models(folder, backend):
     done = run(folder, "--backend", backend, models=True)
     out = done.stdout
-    assert done.stderr == ""
+    assert complaints(done) == ""
     assert SAID_OF_SCRIPTED in out
     # Two of the three modules have documentation, and that is what the answers are made of.
     assert "Language models: two side by side, and 2 summaries, 4 at a time" in out

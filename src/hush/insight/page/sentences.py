@@ -206,7 +206,7 @@ class _Teller:
                 return (
                     f"Bound by stragglers: for the last {format_duration(tail_s)} "
                     f"({tail_s / whole_s:.0%}) nothing was left to start, and all waited for the "
-                    "last items. More slots would not help."
+                    "last items."
                 )
             case semconv.BOUND_BY_SOURCE:
                 return (
