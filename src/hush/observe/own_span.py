@@ -96,13 +96,16 @@ class _Gate(SpanProcessor):
     """Stands where the processors were: they see the end once it is decided."""
 
     def _on_ending(self, span: Any) -> None:
-        # This one tells them in threads, where it cannot be seen that it is on our behalf.
-        span.elsewhere = isinstance(span.processor, ConcurrentMultiSpanProcessor)
+        processor = span.processor
+        if isinstance(processor, ConcurrentMultiSpanProcessor):
+            # It tells others in threads, where it cannot be seen that it is on our behalf.
+            span.elsewhere = True
         try:
             with ours:
-                span.processor._on_ending(span)  # noqa: SLF001  # the SDK's hook has this name
+                processor._on_ending(span)  # noqa: SLF001  # the SDK's hook has this name
         finally:
-            span.elsewhere = False
+            if span.elsewhere:
+                span.elsewhere = False
 
     def on_end(self, span: Any) -> None:
         span.home.ended(span)
