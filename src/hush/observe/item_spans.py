@@ -41,6 +41,7 @@ class Item:
         pinned: whether it is kept in any case: somebody has read its identity.
         state: what is known about it.
         key: its place in the order in which an even sample takes items.
+        failed: whether anything in it did.
         retried: whether it took more than one attempt.
     """
 
@@ -50,6 +51,7 @@ class Item:
         "_inner_used",
         "_map",
         "_run",
+        "failed",
         "key",
         "lost",
         "outer",
@@ -71,7 +73,7 @@ class Item:
         # Of those held: what came out of items inside, by what it is counted as.
         self._inner_used = self._inner_failed = 0
         self.size = self.lost = 0
-        self.pinned = self.retried = False
+        self.pinned = self.failed = self.retried = False
         self.key = 0
         self.state = State.OPEN
 

@@ -56,6 +56,7 @@ class MapBudget:
         "_room",
         "_sample",
         "_slow",
+        "_surplus",
         "_threshold",
         "around",
         "count",
@@ -95,17 +96,19 @@ class MapBudget:
         self._slow: Heap = []
         self._again: Heap = []
         self._sample: Heap = []
+        # Failures beyond half of the budget: only where the ordinary leave room.
+        self._surplus: Heap = []
 
     def close(self) -> None:
         """Keep what waits, now that all items have ended."""
         out: list[OwnSpan] = []
         with self.around.run.lock:
-            waiting = [*self._slow, *self._again, *self._sample]
+            waiting = [*self._slow, *self._again, *self._sample, *self._surplus]
             # In the order in which they ended.
             for _, _, item in sorted(waiting, key=lambda one: -one[1]):
                 self.pinned += item.size if item.pinned else 0
                 item.keep(out)
-            for heap in (self._slow, self._again, self._sample):
+            for heap in (self._slow, self._again, self._sample, self._surplus):
                 heap.clear()
         emit(out)
 
@@ -143,12 +146,13 @@ class MapBudget:
             item.keep(out)
         else:
             item.reserve()
-            if self._leaves_early(key):
+            if self._leaves_early(key, failed=failed):
                 self._left += 1
                 self._early += 1
                 item.keep(out)
             else:
-                self._wait(item, key, seconds, retried=retried)
+                item.key, item.failed, item.retried = key, failed, retried
+                self._wait(item, seconds)
         self._trim(out)
 
     def _may_fail(self, item: Item) -> bool:
@@ -156,15 +160,16 @@ class MapBudget:
             return False
         return self.around.run.failed + item.direct <= FAILED_SPANS
 
-    def _leaves_early(self, key: int) -> bool:
+    def _leaves_early(self, key: int, *, failed: bool) -> bool:
         if self._early >= self._most_early or self._left >= self._limit:
+            return False
+        if failed and self._most_early < self._limit:
             return False
         return key < self._threshold and self.around.run.used <= self._ordinary
 
-    def _wait(self, item: Item, key: int, seconds: float, *, retried: bool) -> None:
+    def _wait(self, item: Item, seconds: float) -> None:
         self._arrived += 1
         order = -self._arrived
-        item.key, item.retried = key, retried
         heappush(self._slow, (seconds, order, item))
         if len(self._slow) <= self._most_slow:
             return
@@ -175,11 +180,12 @@ class MapBudget:
             if len(self._again) <= self._most_again:
                 return
             _, order, item = heappop(self._again)
-        heappush(self._sample, (-item.key, order, item))
+        heappush(self._surplus if item.failed else self._sample, (-item.key, order, item))
 
     def _trim(self, out: list[OwnSpan]) -> None:
         """Drop what is too much, the least wanted first."""
         for heap, room in (
+            (self._surplus, self._ordinary),
             (self._sample, self._ordinary),
             (self._again, self._room),
             (self._slow, self._room),
@@ -192,5 +198,5 @@ class MapBudget:
 
     @property
     def _is_over(self) -> bool:
-        waiting = len(self._slow) + len(self._again) + len(self._sample)
+        waiting = len(self._slow) + len(self._again) + len(self._sample) + len(self._surplus)
         return self._left + waiting > self._limit
