@@ -137,7 +137,8 @@ class Exchange:
             pieces = response.iter_bytes()
             try:
                 body = await self._events(pieces, began)
-            except LLMError:
+            except BaseException:
+                # Whatever it was, between two pieces the iterator would be left half-way.
                 await _exhaust(pieces, 0.0)
                 raise
             # Normally it is there already, and the connection can serve again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -276,11 +277,12 @@ class LLMNode(Node):
 
         def put(call: ChatCall, piece: Piece) -> None:
             model = call.endpoint.resource.model
-            send.send_nowait(
-                ChunkReceived(
-                    ctx.path, self.name, piece.text, piece.part, piece.choice, call.number, model
-                )
+            chunk = ChunkReceived(
+                ctx.path, self.name, piece.text, piece.part, piece.choice, call.number, model
             )
+            # While all is being cancelled, whoever listens may be gone before the reading is.
+            with suppress(anyio.BrokenResourceError):
+                send.send_nowait(chunk)
 
         async def deliver() -> None:
             async with receive:
