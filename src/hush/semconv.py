@@ -15,6 +15,7 @@ __all__ = (
     "ATTEMPTS",
     "BACKOFF_S",
     "BOUND_BY_LIMIT",
+    "BOUND_BY_NONE",
     "BOUND_BY_RATE_LIMIT",
     "BOUND_BY_SOURCE",
     "BOUND_BY_STRAGGLER",
@@ -115,16 +116,36 @@ __all__ = (
     "MAP_UTILISATION",
     "MAP_WAIT_MAX_S",
     "MAP_WAIT_P95_S",
+    "METRIC_CANCELLATIONS",
+    "METRIC_FAN_IN_LEAD",
     "METRIC_FAN_IN_OLDEST_WAIT",
+    "METRIC_FAN_IN_RELEASES",
+    "METRIC_FAN_IN_SPREAD",
     "METRIC_GEN_AI_DURATION",
     "METRIC_GEN_AI_TIME_TO_FIRST_CHUNK",
     "METRIC_GEN_AI_TOKENS",
+    "METRIC_ITEM_DURATION",
+    "METRIC_ITEM_WAIT",
+    "METRIC_LIMITER_WAIT",
     "METRIC_LLM_COST",
+    "METRIC_LLM_COST_WASTED",
+    "METRIC_LLM_TOKENS_WASTED",
+    "METRIC_LOOP_BLOCKED",
+    "METRIC_MAPS",
+    "METRIC_NODE_DURATION",
+    "METRIC_RETRIES",
+    "METRIC_RUN_ACTIVE",
+    "METRIC_RUN_DURATION",
+    "METRIC_RUN_PARTIAL_FAILURES",
+    "METRIC_SLOTS_LIMIT",
+    "METRIC_SLOTS_USED",
     "METRIC_THREADS_ABANDONED",
     "NODE_COUNT",
     "NODE_KIND",
     "NODE_NAME",
     "NODE_PATH",
+    "OTHER",
+    "OTHER_ERROR",
     "OUTCOME",
     "OUTCOMES",
     "OUTCOME_CANCELLED",
@@ -366,10 +387,35 @@ LIMIT_S: Final = "hush.limit_s"
 # --- metrics ------------------------------------------------------------------------------------
 METRIC_THREADS_ABANDONED: Final = "hush.threads.abandoned"
 METRIC_FAN_IN_OLDEST_WAIT: Final = "hush.fan_in.oldest_wait"
+METRIC_RUN_DURATION: Final = "hush.run.duration"
+METRIC_RUN_ACTIVE: Final = "hush.run.active"
+METRIC_RUN_PARTIAL_FAILURES: Final = "hush.run.partial_failures"
+METRIC_NODE_DURATION: Final = "hush.node.duration"
+METRIC_ITEM_DURATION: Final = "hush.item.duration"
+METRIC_ITEM_WAIT: Final = "hush.item.wait"
+METRIC_SLOTS_USED: Final = "hush.slots.used"
+METRIC_SLOTS_LIMIT: Final = "hush.slots.limit"
+METRIC_MAPS: Final = "hush.maps"
+METRIC_FAN_IN_SPREAD: Final = "hush.fan_in.spread"
+METRIC_FAN_IN_RELEASES: Final = "hush.fan_in.releases"
+METRIC_FAN_IN_LEAD: Final = "hush.fan_in.lead"
+METRIC_RETRIES: Final = "hush.retries"
+METRIC_CANCELLATIONS: Final = "hush.cancellations"
+METRIC_LOOP_BLOCKED: Final = "hush.loop.blocked"
+METRIC_LIMITER_WAIT: Final = "hush.limiter.wait"
+METRIC_LLM_TOKENS_WASTED: Final = "hush.llm.tokens.wasted"
+METRIC_LLM_COST_WASTED: Final = "hush.llm.cost.wasted"
 METRIC_GEN_AI_DURATION: Final = "gen_ai.client.operation.duration"
 METRIC_GEN_AI_TOKENS: Final = "gen_ai.client.token.usage"
 METRIC_GEN_AI_TIME_TO_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
 METRIC_LLM_COST: Final = "hush.llm.cost"
+
+OTHER: Final = "other"
+"""Stands for all values of a label beyond its bound."""
+OTHER_ERROR: Final = "_OTHER"
+"""The same of kinds of errors: OpenTelemetry's word for one that has no name."""
+BOUND_BY_NONE: Final = "none"
+"""Of a map none of whose items came to an end."""
 
 ERROR_TYPE_HANDLED: Final = "handled"
 

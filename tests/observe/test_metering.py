@@ -207,13 +207,13 @@ def test_labels_are_redacted_and_short():
         assert len(labels["gen_ai.response.model"]) == 128
 
 
-def test_nothing_but_calls_is_measured():
+def test_of_models_nothing_but_calls_is_measured():
     with measured() as found:
         instrument = current_instrument()
         with instrument.observe(Scope("run", "g", {})) as run:
             with instrument.observe(Scope("node", "n", FACTS)) as node:
                 node.annotate(semconv.GEN_AI_USAGE_INPUT, 1)
-        assert found.names == set()
+        assert found.names == {semconv.METRIC_RUN_DURATION, semconv.METRIC_NODE_DURATION}
         assert run.trace_id is None
 
 

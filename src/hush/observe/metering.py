@@ -1,7 +1,8 @@
 """Metering: durations, tokens and costs of calls to models, as OpenTelemetry metrics.
 
 Uses the metrics API only, and needs no tracer. Names, units, labels and buckets are those
-of the conventions for generative AI. Labels are low in cardinality: what comes from
+of the conventions for generative AI; what is measured of workflows stands in
+:mod:`hush.observe.workflows`. Labels are low in cardinality: what comes from
 outside (the model that a server says it is, the kinds of errors) is bounded, and there is
 never an id or an index among them.
 """
@@ -14,14 +15,18 @@ from typing import TYPE_CHECKING, Any, Final
 from hush import semconv
 from hush.observe.chats import ChatInstrument
 from hush.observe.describing import error_type_of, value_of
+from hush.observe.labels import Values
+from hush.observe.workflow_meters import WorkflowMeters
+from hush.observe.workflows import RunMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from opentelemetry.metrics import Meter
 
     from hush.observe.chats import Listener
-    from hush.runtime.instrument import Ending, Instrument, Scope
+    from hush.runtime.instrument import Ending, Instrument, Observation, Scope
 
 __all__ = ("MeteringInstrument", "Meters")
 
@@ -31,15 +36,8 @@ SECONDS: Final = tuple(0.01 * 2**i for i in range(14))
 TOKENS: Final = tuple(4**i for i in range(14))
 """Buckets of tokens: 1 to 67,108,864."""
 
-VALUES: Final = 100
-"""Most values of a label that comes from outside; all others share one."""
-VALUE_LENGTH: Final = 128
-"""Longest value of a label, in characters."""
 MOST: Final = 2**53
 """Largest amount that is recorded; no call takes so long or uses so much."""
-OTHER_MODEL: Final = "other"
-OTHER_ERROR: Final = "_OTHER"
-"""The convention's word for a kind of error that has no name."""
 TOKEN_TYPES: Final = (
     (semconv.GEN_AI_USAGE_INPUT, "input"),
     (semconv.GEN_AI_USAGE_OUTPUT, "output"),
@@ -62,26 +60,6 @@ _HEARD: Final = frozenset(
         semconv.LLM_COST_USD,
     )
 )
-
-
-class _Values:
-    """The values that a label has had."""
-
-    __slots__ = ("_other", "_seen")
-
-    def __init__(self, other: str) -> None:
-        self._other = other
-        self._seen: set[str] = set()
-
-    def bounded(self, value: object) -> str:
-        """Return the label's value for ``value``."""
-        text = str(value_of(value))[:VALUE_LENGTH]
-        if text not in self._seen:
-            # Threads that come here at once may add one more each, which does no harm.
-            if len(self._seen) >= VALUES:
-                return self._other
-            self._seen.add(text)
-        return text
 
 
 class Meters:
@@ -116,12 +94,13 @@ class Meters:
             unit="{USD}",
             description="What calls to models cost, where prices are known",
         )
-        self.models = _Values(OTHER_MODEL)
-        self.errors = _Values(OTHER_ERROR)
+        self.models = Values(semconv.OTHER)
+        self.workflows = WorkflowMeters(meter)
+        self.errors = self.workflows.errors
 
 
 class MeteringInstrument(ChatInstrument):
-    """Measures calls to models and leaves everything else to the instrument inside."""
+    """Measures one run, and the calls to models in it."""
 
     def __init__(
         self, inner: Instrument, meters: Meters, on_fault: Callable[[Exception], None]
@@ -135,6 +114,18 @@ class MeteringInstrument(ChatInstrument):
         """
         super().__init__(inner, on_fault)
         self._meters = meters
+        self._run = RunMetrics(meters.workflows, on_fault)
+
+    def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
+        """Watch ``scope`` as the instrument inside does, and measure it."""
+        manager = super().observe(scope)
+        if scope.level == "chat":
+            return manager
+        try:
+            return self._run.watch(manager, scope)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._on_fault(error)
+            return manager
 
     def _listener(self, scope: Scope) -> Listener:
         return _Measured(self._meters, scope.facts)
