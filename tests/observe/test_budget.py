@@ -176,6 +176,70 @@ async def test_the_budget_of_a_for_loop():
     assert seen.one("loop m").attributes[OMITTED] == 40
 
 
+def counting(rounds, **options):
+    with GraphNode(name="g") as graph:
+        with WhileLoopNode(
+            name="m",
+            inputs={"x": 0},
+            condition=PARENT["x"] < rounds,
+            max_iterations=10 * rounds,
+            **options,
+        ) as loop:
+            add = CodeNode(
+                name="n",
+                code_fn=lambda x: {"x": x + 1},
+                inputs={"x": PARENT["x"]},
+                outputs={"x": PARENT},
+            )
+            START >> add >> END
+        START >> loop >> END
+    return graph
+
+
+async def test_the_budget_of_a_while_loop():
+    seen = await run(counting(300, span_budget=20))
+    assert len(seen.named("iteration m")) == 20
+    assert seen.one("loop m").attributes[OMITTED] == 2 * 280 == seen.omitted
+
+
+async def test_the_rounds_of_a_long_while_loop_have_a_budget_unless_told_otherwise():
+    seen = await run(counting(1_050))
+    assert len(seen.named("iteration m")) == 1_000
+    seen = await run(counting(1_050, span_budget=None))
+    assert len(seen.named("iteration m")) == 1_050
+    assert seen.omitted == 0
+
+
+async def test_a_while_loop_that_cannot_exceed_its_budget_lets_rounds_go_as_they_end():
+    ended = []
+
+    def look(x):
+        ended.append(len(seen_so_far.ended))
+        return {"x": x + 1}
+
+    class Ended(SpanProcessor):
+        def __init__(self):
+            self.ended = []
+
+        def on_end(self, span):
+            if span.name.startswith("iteration"):
+                self.ended.append(span)
+
+    seen_so_far = Ended()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(seen_so_far)
+    with GraphNode(name="g") as graph:
+        with WhileLoopNode(
+            name="m", inputs={"x": 0}, condition=PARENT["x"] < 20, max_iterations=20
+        ) as loop:
+            add = CodeNode(name="n", code_fn=look, inputs={"x": PARENT["x"]}, outputs={"x": PARENT})
+            START >> add >> END
+        START >> loop >> END
+    with override_provider(provider):
+        await Hush(graph).run({})
+    assert ended == list(range(20))
+
+
 async def test_the_default_is_a_thousand_items():
     seen = await run(map_of(lambda x: {}, range(1_100)))
     assert len(seen.indices()) == 1_000
@@ -509,7 +573,11 @@ async def test_what_waits_inside_of_an_item_is_bounded(monkeypatch):
     with GraphNode(name="g") as graph:
         with MapNode(name="m", inputs={"x": Each(range(2))}, max_concurrency=2) as each:
             with WhileLoopNode(
-                name="loop", condition="i < 400", inputs={"i": 0}, max_iterations=500
+                name="loop",
+                condition="i < 400",
+                inputs={"i": 0},
+                max_iterations=500,
+                span_budget=None,
             ) as loop:
                 step = CodeNode(
                     name="s",

@@ -1369,6 +1369,16 @@ def test_max_iterations_is_a_positive_integer(limit):
     only(graph, "bad-policy", "g.w", f"max_iterations={limit!r}")
 
 
+@pytest.mark.parametrize("budget", [0, 1.5, True, "3"])
+def test_a_while_loops_span_budget_is_a_positive_integer(budget):
+    with GraphNode(name="g") as graph:
+        loop = WhileLoopNode(name="w", condition="n < 1", inputs={"n": 0}, span_budget=budget)
+        with loop:
+            START >> writer("a", "n") >> END
+        START >> loop >> END
+    only(graph, "bad-policy", "g.w", f"span_budget={budget!r}")
+
+
 @pytest.mark.parametrize("function", [None, "a", 5, {"v": 1}], ids=repr)
 def test_a_code_node_needs_a_callable(function):
     with GraphNode(name="g") as graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from hush.insight.wording import format_duration
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, Group
 
     from hush.insight.page.places import Step
     from hush.insight.page.sentences import Sentence
@@ -72,8 +73,9 @@ def show(
     from hush.insight.waterfall import render_waterfall  # noqa: PLC0415  # loads rich
 
     place = console()
-    place.print(render_waterfall(tree, max_items=max_items, console=place))
-    _legend(place, tree)
+    picture = render_waterfall(tree, max_items=max_items, console=place)
+    place.print(picture)
+    _legend(place, tree, picture)
     _critical_path(place, steps)
     _fan_ins(place, tree, places)
     return exits.OK
@@ -108,9 +110,14 @@ def _sentences(tree: TraceTree) -> list[str]:
 # --- the terminal ----------------------------------------------------------------------------
 
 
-def _legend(place: Console, tree: TraceTree) -> None:
+def _legend(place: Console, tree: TraceTree, picture: Group) -> None:
     glyphs = choose_glyphs(place.encoding)
     told = [f"{glyphs.wait * 2} waiting", f"{glyphs.run * 2} running"]
+    folded = re.compile(rf" {re.escape(glyphs.hidden)}(\d+)(?: |$)")
+    found = next(filter(None, (folded.search(str(line)) for line in picture.renderables)), None)
+    if found is not None:
+        spans = "span" if found[1] == "1" else "spans"
+        told.append(f"{found[0].strip()} {spans} inside, not drawn")
     if any(node.record.outcome == semconv.OUTCOME_HANDLED for node in tree):
         told.append("! failure, handled")
     if any(node.record.outcome == semconv.OUTCOME_CANCELLED for node in tree):

@@ -212,8 +212,17 @@ class NodeContext(Protocol):
     def run_body(self, values: Mapping[str, Any]) -> Awaitable[dict[str, Any]]:
         """Run the body once with ``values`` as PARENT; return what it wrote."""
 
-    def run_iteration(self, index: int, values: Mapping[str, Any]) -> Awaitable[dict[str, Any]]:
-        """Run the body once as an iteration with its own span and path."""
+    def run_iteration(
+        self, index: int, values: Mapping[str, Any], *, at_most: int, span_budget: int | None
+    ) -> Awaitable[dict[str, Any]]:
+        """Run the body once as an iteration with its own span and path.
+
+        Args:
+            index: number of the round, from 0.
+            values: what the body reads as PARENT.
+            at_most: how many rounds there can be.
+            span_budget: how many of them need to be told of; None for all.
+        """
 
     def fan_out(self, request: FanOut) -> Awaitable[None]:
         """Run the body for every item of a source."""

@@ -11,7 +11,7 @@ from hush.model.shown import shown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ("is_duration", "one_of", "policy_flaws")
+__all__ = ("budget_flaws", "is_duration", "one_of", "policy_flaws")
 
 
 def policy_flaws(retry: object, timeout_s: object, deadline_s: object) -> Iterable[Flaw]:
@@ -34,6 +34,21 @@ def policy_flaws(retry: object, timeout_s: object, deadline_s: object) -> Iterab
             )
     if retry is not None and not isinstance(retry, Retry):
         yield Flaw("bad-policy", f"retry={shown(retry)}", "Give Retry(attempts=...) or None")
+
+
+def budget_flaws(budget: object) -> Iterable[Flaw]:
+    """Check a span budget.
+
+    Args:
+        budget: what was given as ``span_budget=``.
+
+    Yields:
+        What is wrong with it.
+    """
+    if budget is not None and (
+        not isinstance(budget, int) or isinstance(budget, bool) or budget < 1
+    ):
+        yield Flaw("bad-policy", f"span_budget={shown(budget)}", "Give a positive integer or None")
 
 
 def is_duration(value: object) -> bool:

@@ -69,6 +69,8 @@ class ItemRun:
     wait_source_s: float
     budget: int | None = None
     """How many of the map's items need to be told of; None for all."""
+    at_most: int | None = None
+    """How many items there can be, where their number is not known."""
     fault: Exception | None = None
     """Why it cannot run: its key could not be made."""
     trail: Trail = NO_TRAIL
@@ -156,9 +158,8 @@ class ItemRun:
         if self.key is not None:
             facts[semconv.ITEM_KEY] = self.key
         level: Level = "iteration" if self.iteration else "item"
-        return Scope(
-            level, self.name, facts, self.released_by, budget=self.budget, total=self.total
-        )
+        total = self.at_most if self.total is None else self.total
+        return Scope(level, self.name, facts, self.released_by, budget=self.budget, total=total)
 
     def _annotate(self, place: Place, run_s: float) -> None:
         seen, tally = place.seen, place.tally

@@ -20,7 +20,12 @@ ONCE = Policy(None, None, None)
 
 
 async def run_iteration(
-    ctx: RuntimeContext, index: int, values: Mapping[str, Any]
+    ctx: RuntimeContext,
+    index: int,
+    values: Mapping[str, Any],
+    *,
+    at_most: int,
+    span_budget: int | None,
 ) -> dict[str, Any]:
     """Run the body of a loop once.
 
@@ -28,6 +33,8 @@ async def run_iteration(
         ctx: the loop's context.
         index: number of the round, from 0.
         values: the loop's values.
+        at_most: how many rounds there can be.
+        span_budget: how many of them need to be told of; None for all.
 
     Returns:
         What the body wrote.
@@ -35,6 +42,8 @@ async def run_iteration(
     Raises:
         Exception: what the body failed with.
     """
+    # What is known to stay within its budget need not wait for a choice.
+    few = span_budget is not None and at_most <= span_budget
     body = ctx.node.body
     assert body is not None  # noqa: S101  # a loop has a body
     item = ItemRun(
@@ -55,6 +64,8 @@ async def run_iteration(
         released_by=ctx.previous_round,
         wait_slot_s=0.0,
         wait_source_s=0.0,
+        budget=span_budget,
+        at_most=at_most if few else None,
     )
     clock = ctx.place.run.clock
     began = clock()

@@ -188,9 +188,11 @@ class RuntimeContext:
         self.trail = await run_graph(frame, self.place.run, self.place.seen)
         return frame.results()
 
-    async def run_iteration(self, index: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    async def run_iteration(
+        self, index: int, values: Mapping[str, Any], *, at_most: int, span_budget: int | None
+    ) -> dict[str, Any]:
         """Run the body once as an iteration."""
-        return await run_iteration(self, index, values)
+        return await run_iteration(self, index, values, at_most=at_most, span_budget=span_budget)
 
     def ended_round(self, index: int, seconds: float, trail: Trail) -> None:
         """Take note that a round of a loop is over."""

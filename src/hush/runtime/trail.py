@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ("NO_TRAIL", "Chain", "Step", "Trail", "rest_of", "shortened", "told", "within")
+__all__ = (
+    "NO_TRAIL",
+    "Chain",
+    "Step",
+    "Trail",
+    "precise",
+    "rest_of",
+    "shortened",
+    "told",
+    "within",
+)
 
 LIMIT: Final = 20
 """Most steps of a trail."""
@@ -24,6 +34,8 @@ WORTH_A_STEP: Final = 0.05
 """Share of a whole from which on a remainder is told."""
 LONGEST: Final = 4
 """Items of one worker of a map that stand for themselves."""
+SHORT_S: Final = 0.1
+"""Seconds below which thousandths say too little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,4 +170,9 @@ def told(trail: Sequence[Step], total_s: float) -> list[str]:
         ``label seconds share`` each, such as ``pages[6].fetch 0.601s 85%``.
     """
     whole = total_s or 1.0
-    return [f"{step.label} {step.seconds:.3f}s {step.seconds / whole:.0%}" for step in trail]
+    return [f"{step.label} {precise(step.seconds)}s {step.seconds / whole:.0%}" for step in trail]
+
+
+def precise(seconds: float) -> str:
+    """Return seconds to a thousandth, short ones to a millionth: a run may last no longer."""
+    return f"{seconds:.3f}" if seconds >= SHORT_S else f"{seconds:.6f}"

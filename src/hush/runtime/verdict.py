@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hush import semconv
 from hush.runtime.sketch import Sketch
+from hush.runtime.trail import precise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,6 +178,9 @@ class Verdict:
         yield semconv.MAP_RUN_MAX_S, self.runs.most
         yield semconv.MAP_WAIT_P95_S, self.waits.quantile(0.95)
         yield semconv.MAP_WAIT_MAX_S, self.waits.most
-        yield semconv.MAP_SLOWEST, [f"{index}:{seconds:.3f}" for seconds, index in self.slowest]
+        yield (
+            semconv.MAP_SLOWEST,
+            [f"{index}:{precise(seconds)}" for seconds, index in self.slowest],
+        )
         yield semconv.MAP_LAST_INDEX, self.last_index
         yield semconv.MAP_BOUND_BY, self.bound_by(waited_s)

@@ -10,7 +10,7 @@ from hush.core.nodes.iteration.results import ERRORS, METRICS, ItemFailure, Resu
 from hush.model.contract import FanOut, Flaw
 from hush.model.each import Each
 from hush.model.graph import Graph
-from hush.model.policies import one_of, policy_flaws
+from hush.model.policies import budget_flaws, one_of, policy_flaws
 from hush.model.retry import is_finite
 from hush.model.shown import as_text, shown
 
@@ -144,13 +144,7 @@ class ItemsNode(Graph):
             )
         if self.key is not None and not callable(self.key):
             yield Flaw("bad-policy", f"key={shown(self.key)}", "Give a callable, or None")
-        budget = self.span_budget
-        if budget is not None and (
-            not isinstance(budget, int) or isinstance(budget, bool) or budget < 1
-        ):
-            yield Flaw(
-                "bad-policy", f"span_budget={shown(budget)}", "Give a positive integer or None"
-            )
+        yield from budget_flaws(self.span_budget)
 
     async def execute(self, inputs: dict[str, Any], ctx: NodeContext) -> Mapping[str, Any]:
         """Run the body for every item and gather what is read."""

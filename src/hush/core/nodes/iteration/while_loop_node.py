@@ -10,7 +10,7 @@ from hush.errors import ConditionError, LoopLimitError, text_of
 from hush.model.contract import Flaw
 from hush.model.edge import Parent
 from hush.model.graph import Graph
-from hush.model.policies import one_of
+from hush.model.policies import budget_flaws, one_of
 from hush.model.ref import MISSING, parts, reads_in, references_in
 from hush.model.replay import evaluate
 from hush.model.shown import shown
@@ -47,6 +47,7 @@ class WhileLoopNode(Graph):
         stop_condition: Any = None,
         max_iterations: int | None = None,
         on_max_iterations: str = "stop",
+        span_budget: int | None = 1000,
         **options: Unpack[NodeOptions],
     ) -> None:
         """Declare a loop.
@@ -59,10 +60,12 @@ class WhileLoopNode(Graph):
             max_iterations: most rounds; reaching it ends the loop normally. None sets
                 a guard of 1,000 rounds that raises.
             on_max_iterations: ``stop``, or ``raise`` for a LoopLimitError.
+            span_budget: how many rounds' spans are kept; None keeps all.
             **options: as for every node.
         """
         self.max_iterations = max_iterations
         self.on_max_iterations = on_max_iterations
+        self.span_budget = span_budget
         self._given = (condition is not None, stop_condition is not None)
         self._until = stop_condition is not None
         source = stop_condition if self._until else condition
@@ -104,6 +107,7 @@ class WhileLoopNode(Graph):
                 f"on_max_iterations={shown(self.on_max_iterations)}",
                 "Give 'stop' or 'raise'",
             )
+        yield from budget_flaws(self.span_budget)
 
     def carries(self) -> bool:
         """Say that rounds see what earlier ones wrote."""
@@ -144,7 +148,11 @@ class WhileLoopNode(Graph):
             if rounds >= limit:
                 exhausted = True
                 break
-            values.update(await ctx.run_iteration(rounds, dict(values)))
+            values.update(
+                await ctx.run_iteration(
+                    rounds, dict(values), at_most=limit, span_budget=self.span_budget
+                )
+            )
             rounds += 1
             if self._until and self._holds(values, ctx):
                 break
