@@ -1,23 +1,39 @@
 """The library's own log: structured events through the standard ``logging``.
 
 A library must neither print nor configure. So these loggers hand structlog's events
-to the standard logger ``hush``, which is silent or loud as the application decides.
+to the standard logger ``hush``, which is silent or loud as the application decides. Beside
+its text a record keeps the event as data, for a handler that can make use of it.
 """
 
 from __future__ import annotations
 
 import logging
 import traceback
-from typing import cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 
 from hush.errors import text_of
 
-__all__ = ("get_logger", "log_fault")
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+__all__ = ("EVENT", "get_logger", "log_fault")
 
 TEXT_LIMIT = 200
 FRAMES = 8
+
+EVENT: Final = "hush_event"
+"""Attribute of a record: the event as data, and its fields."""
+
+_text = structlog.processors.KeyValueRenderer(key_order=["event"])
+
+
+def _render(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    data = dict(event)
+    return (_text(logger, method, event),), {"extra": {EVENT: data}}
 
 
 def get_logger(name: str = "hush") -> structlog.stdlib.BoundLogger:
@@ -31,10 +47,7 @@ def get_logger(name: str = "hush") -> structlog.stdlib.BoundLogger:
     """
     logger = structlog.wrap_logger(
         logging.getLogger(name),
-        processors=[
-            structlog.stdlib.filter_by_level,
-            structlog.processors.KeyValueRenderer(key_order=["event"]),
-        ],
+        processors=[structlog.stdlib.filter_by_level, _render],
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )

@@ -91,6 +91,13 @@ __all__ = (
     "LLM_COST_USD",
     "LLM_HEDGE",
     "LLM_RESOURCE",
+    "LOG_EVENT",
+    "LOG_LEVEL",
+    "LOG_LOGGER",
+    "LOG_SPAN_ID",
+    "LOG_STACK",
+    "LOG_TIMESTAMP",
+    "LOG_TRACE_ID",
     "LOOP_BLOCKED_AT",
     "LOOP_BLOCKED_S",
     "LOOP_EXHAUSTED",
@@ -409,6 +416,15 @@ METRIC_GEN_AI_DURATION: Final = "gen_ai.client.operation.duration"
 METRIC_GEN_AI_TOKENS: Final = "gen_ai.client.token.usage"
 METRIC_GEN_AI_TIME_TO_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
 METRIC_LLM_COST: Final = "hush.llm.cost"
+
+# --- lines of the log: fields besides the names above ------------------------------------------
+LOG_TIMESTAMP: Final = "timestamp"
+LOG_LEVEL: Final = "level"
+LOG_LOGGER: Final = "logger"
+LOG_EVENT: Final = "event"
+LOG_TRACE_ID: Final = "trace_id"
+LOG_SPAN_ID: Final = "span_id"
+LOG_STACK: Final = "stack"
 
 OTHER: Final = "other"
 """Stands for all values of a label beyond its bound."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,8 @@ from opentelemetry import trace
 from hush.log import get_logger
 from hush.model.policies import is_duration
 from hush.observe.exporters import STORE, exporter_names, exporters_of
+from hush.observe.other_signals import OtherSignals, SignalChoice
+from hush.observe.resource import resource_of
 from hush.observe.settings import settings
 from hush.runtime.watchdog import watch
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from hush.observe.exporters import StoreChoice
+    from hush.observe.log_output import LogStyle
     from hush.observe.redaction import Redactor
 
 __all__ = ("Telemetry", "configure")
@@ -51,6 +54,14 @@ class Telemetry:
     """Whether it was made here; one that was already set stays the application's."""
     store: Path | None = None
     """The local trace store that was set up here; None where spans do not go to one."""
+    other: OtherSignals = field(default_factory=OtherSignals)
+    """What was set up for metrics and log lines."""
+
+    @property
+    def prometheus_port(self) -> int | None:
+        """The port on which metrics are served; None where this set-up serves none."""
+        metrics = self.other.metrics
+        return metrics.servers[0].port if metrics is not None and metrics.servers else None
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Send what is queued.
@@ -62,6 +73,9 @@ class Telemetry:
             Whether the provider was done in time; the SDK's is done also where an
             exporter failed, which only the log of ``opentelemetry`` tells.
         """
+        return self._flush_spans(timeout_s) & self.other.flush(timeout_s)
+
+    def _flush_spans(self, timeout_s: float) -> bool:
         flush = getattr(self.provider, "force_flush", None)
         if flush is None:
             return True
@@ -78,6 +92,7 @@ class Telemetry:
 
     def shutdown(self) -> None:
         """Send what is queued and stop; only where the provider was made here."""
+        self.other.shutdown()
         stop = getattr(self.provider, "shutdown", None)
         if self.owned and stop is not None:
             stop()
@@ -91,8 +106,12 @@ def configure(
     redactor: Redactor | None = None,
     store: StoreChoice = None,
     stuck_join_s: float | None = None,
+    metrics: bool | None = None,
+    prometheus_port: int | None = None,
+    prometheus_host: str = "127.0.0.1",
+    logs: LogStyle | bool | None = None,
 ) -> Telemetry:
-    """Set up tracing for this process.
+    """Set up tracing for this process, and metrics and log lines where they are asked for.
 
     Standard variables count, and an argument goes before its variable:
     ``OTEL_SDK_DISABLED``, ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``,
@@ -118,14 +137,27 @@ def configure(
             does so where no receiver is named.
         stuck_join_s: after how many seconds a join that waits is logged with what it
             waits for, once; None keeps what is set, by default 60.
+        metrics: True sends metrics to the receiver; False sets up none. None does what
+            ``OTEL_METRICS_EXPORTER`` says (``otlp``, ``prometheus``, ``console``, ``none``),
+            and sends them where ``OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`` is set.
+        prometheus_port: serves metrics for Prometheus there, at ``/metrics``; 0 takes any
+            port, see :attr:`Telemetry.prometheus_port`. None serves none.
+        prometheus_host: the address to listen on; ``0.0.0.0`` for all of the machine's.
+        logs: writes log lines, see :func:`~hush.observe.logs.configure_logging`: ``json``,
+            ``console``, or ``auto``, which True means too. None and False leave logging alone.
 
     Returns:
         A handle to flush and to shut down.
 
     Raises:
         ValueError: a variable names an unknown exporter or protocol, an endpoint is no
-            address of HTTP, or ``stuck_join_s`` no positive number.
+            address of HTTP, ``stuck_join_s`` no positive number, or another argument
+            none of what it may be.
+        ImportError: Prometheus is wanted and the extra ``prometheus`` is not installed.
+        OSError: ``prometheus_port`` cannot be listened on.
     """
+    others = SignalChoice(metrics, prometheus_port, prometheus_host, logs)
+    others.check()
     if stuck_join_s is not None:
         if not is_duration(stuck_join_s):
             raise ValueError(f"stuck_join_s={stuck_join_s!r}: expected a positive number, or None")
@@ -140,13 +172,15 @@ def configure(
         if not isinstance(provider, trace.ProxyTracerProvider):
             _add(provider, processors)
             kept = _add_store(provider, store) if store not in {None, False} else None
-            return Telemetry(provider, owned=False, store=kept)
+            other = others.set_up(endpoint, service_name)
+            return Telemetry(provider, owned=False, store=kept, other=other)
         names = exporter_names(endpoint, store)
         made = _make_provider(service_name, endpoint, names)
         kept = _add_store(made, store) if STORE in names else None
         _add(made, processors)
+        other = others.set_up(endpoint, service_name)
         trace.set_tracer_provider(made)
-        return Telemetry(made, owned=True, store=kept)
+        return Telemetry(made, owned=True, store=kept, other=other)
 
 
 def _add_store(provider: TracerProvider, store: StoreChoice) -> Path | None:
@@ -181,18 +215,12 @@ def _add(provider: TracerProvider, processors: Sequence[SpanProcessor]) -> bool:
 def _make_provider(
     service_name: str | None, endpoint: str | None, names: Sequence[str]
 ) -> TracerProvider:
-    from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415  # the SDK is needed only here
-    from opentelemetry.sdk.trace import TracerProvider as SdkProvider  # noqa: PLC0415  # likewise
+    from opentelemetry.sdk.trace import TracerProvider as SdkProvider  # noqa: PLC0415  # the SDK is needed only here
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415  # likewise
 
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return trace.NoOpTracerProvider()
-    resource = Resource.create()
-    if service_name is not None:
-        resource = resource.merge(Resource({SERVICE_NAME: service_name}))
-    elif str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
-        resource = resource.merge(Resource({SERVICE_NAME: "hush"}))
-    provider = SdkProvider(resource=resource)
+    provider = SdkProvider(resource=resource_of(service_name))
     queue = _number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE)
     batch = min(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH), queue)
     delay_ms = _number("OTEL_BSP_SCHEDULE_DELAY", 5_000)

@@ -22,6 +22,8 @@ class Settings:
     """Every text that leaves the process passes it first."""
     store: TraceStoreProcessor | None = None
     """What writes spans into the local trace store; None where nothing does."""
+    placed: bool = False
+    """Whether runs leave marks for lines of the log."""
 
 
 settings = Settings()

@@ -18,7 +18,9 @@ from hush import __version__
 from hush.observe.content import ContentInstrument, capture_wanted
 from hush.observe.metering import MeteringInstrument, Meters
 from hush.observe.metrics import register_gauges
+from hush.observe.settings import settings
 from hush.observe.spans import TracingInstrument
+from hush.observe.whereabouts import PlacingInstrument
 from hush.runtime.instrument import NULL_INSTRUMENT, Guard, Instrument
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ def current_instrument() -> Instrument:
         instrument = _metering(instrument, report)
     except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
         report(error)
-    return instrument
+    return PlacingInstrument(instrument) if settings.placed else instrument
 
 
 def _tracing(faults: list[Exception] | None) -> Instrument:

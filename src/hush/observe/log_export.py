@@ -1,0 +1,184 @@
+"""Log export: log records as OpenTelemetry's, for those who ask for it.
+
+The same plain data as on a line, redacted and bounded; the SDK's own handler sends texts as
+they are, and is deprecated. The context is that of the line, so a backend finds the line in
+its place in the trace.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from time import time_ns
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import _logs as otel_logs
+from opentelemetry import context as otel_context
+from opentelemetry._logs import SeverityNumber
+
+from hush import __version__, semconv
+from hush.log import log_fault
+from hush.observe.log_lines import line_of
+from hush.observe.metric_exporters import otlp_protocol, signal_url
+from hush.observe.pins import ours
+from hush.observe.resource import resource_of
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import Logger, LoggerProvider
+
+__all__ = ("ExportHandler", "export_wanted", "logger_provider")
+
+VARIABLE: Final = "OTEL_LOGS_EXPORTER"
+OWN: Final = ("opentelemetry", "urllib3", "requests", "grpc")
+"""Loggers of what exports: a line about an export that fails must not be exported."""
+SKIPPED: Final = frozenset(
+    (
+        semconv.LOG_TIMESTAMP,
+        semconv.LOG_LEVEL,
+        semconv.LOG_LOGGER,
+        semconv.LOG_EVENT,
+        semconv.LOG_TRACE_ID,
+        semconv.LOG_SPAN_ID,
+    )
+)
+"""Fields for which a record of OpenTelemetry has a place of its own."""
+LOGGERS: Final = 1_000
+"""Most loggers that are told apart."""
+EXIT_S: Final = 2.0
+"""How long the last export may take when the process ends."""
+
+SEVERITIES: Final = (
+    (logging.CRITICAL, SeverityNumber.FATAL, "FATAL"),
+    (logging.ERROR, SeverityNumber.ERROR, "ERROR"),
+    (logging.WARNING, SeverityNumber.WARN, "WARN"),
+    (logging.INFO, SeverityNumber.INFO, "INFO"),
+    (logging.DEBUG, SeverityNumber.DEBUG, "DEBUG"),
+)
+
+
+def export_wanted(*, said: bool | None) -> bool:
+    """Say whether log records are to be exported.
+
+    Args:
+        said: by argument; None leaves it to the variable, and what that does not say, no.
+
+    Raises:
+        ValueError: the variable names something unknown.
+    """
+    if said is not None:
+        return said
+    name = os.environ.get(VARIABLE, "").strip().lower()
+    if name not in {"", "otlp", "none"}:
+        raise ValueError(f"{VARIABLE}={name!r} is unknown; use otlp or none")
+    return name == "otlp"
+
+
+def logger_provider(endpoint: str | None, service_name: str | None) -> tuple[LoggerProvider, bool]:
+    """Return the provider that the application has set, else make one that exports.
+
+    Args:
+        endpoint: base of an OTLP/HTTP receiver; None reads the variables.
+        service_name: name of the service; None reads the variables.
+
+    Returns:
+        The provider, and whether it was made here; then it is the global one by now.
+
+    Raises:
+        ValueError: an address or a protocol cannot be used.
+    """
+    known = otel_logs.get_logger_provider()
+    if type(known).__name__ != "ProxyLoggerProvider":
+        return known, False
+    from opentelemetry.sdk._logs import LoggerProvider as SdkProvider  # noqa: PLC0415  # the SDK is needed only here
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor  # noqa: PLC0415  # likewise
+
+    exporter: Any
+    if otlp_protocol("LOGS", endpoint) == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (  # noqa: PLC0415  # needs grpc
+            OTLPLogExporter as GrpcExporter,
+        )
+
+        exporter = GrpcExporter()
+    else:
+        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415  # needs requests
+
+        exporter = OTLPLogExporter(endpoint=signal_url("LOGS", endpoint))
+    made = SdkProvider(resource=resource_of(service_name), shutdown_on_exit=False)
+    made.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    otel_logs.set_logger_provider(made)
+    atexit.register(stop, made)
+    return made, True
+
+
+def stop(provider: object) -> None:
+    """Export what is left and stop; for at most ``EXIT_S``."""
+    shutdown = getattr(provider, "shutdown", None)
+    if shutdown is None:
+        return
+    # The SDK knows no limit here; what takes longer is left.
+    thread = threading.Thread(target=shutdown, name="hush stop logs", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is past starting threads
+        return
+    thread.join(EXIT_S)
+
+
+class ExportHandler(logging.Handler):
+    """Hands records to a logger provider of OpenTelemetry."""
+
+    def __init__(self, provider: LoggerProvider) -> None:
+        """Export nothing yet.
+
+        Args:
+            provider: takes the records.
+        """
+        super().__init__()
+        self.provider = provider
+        self._loggers: dict[str, Logger] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Export a record; what goes wrong costs only this."""
+        if record.name.partition(".")[0] in OWN:
+            return
+        try:
+            self._emit(record)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            if not record.name.startswith("hush.telemetry"):
+                log_fault("hush.telemetry", "a log record was not exported", error)
+
+    def _emit(self, record: logging.LogRecord) -> None:
+        line = line_of(record)
+        number, text = _severity(record.levelno)
+        # Reading the context of the line is ours, and pins no item.
+        with ours:
+            self._logger(str(line[semconv.LOG_LOGGER])).emit(
+                timestamp=int(record.created * 1e9),
+                observed_timestamp=time_ns(),
+                context=otel_context.get_current(),
+                severity_number=number,
+                severity_text=text,
+                body=line[semconv.LOG_EVENT],
+                attributes={
+                    name: value
+                    for name, value in line.items()
+                    if name not in SKIPPED and value is not None
+                },
+            )
+
+    def _logger(self, name: str) -> Logger:
+        logger = self._loggers.get(name)
+        if logger is None:
+            if len(self._loggers) >= LOGGERS:
+                name = "other"
+            logger = self._loggers[name] = self.provider.get_logger(name, __version__)
+        return logger
+
+
+def _severity(level: int) -> tuple[SeverityNumber, str]:
+    for least, number, text in SEVERITIES:
+        if level >= least:
+            return number, text
+    return SeverityNumber.TRACE, "TRACE"

@@ -1,0 +1,187 @@
+"""Prometheus: the metrics of this process as text, for whoever comes to scrape them.
+
+Either on a port of its own, from a thread that goes on where a node holds the event loop, or
+as an ASGI application inside of a service. Needs the extra ``prometheus``.
+"""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio.to_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+
+    from opentelemetry.sdk.metrics.export import MetricReader
+
+__all__ = ("MetricsServer", "is_reader", "make_reader", "metrics_app")
+
+REMEDY: Final = (
+    "Prometheus needs packages that are not installed: pip install 'hush-runtime[prometheus]'"
+)
+
+AsgiApp = Any
+"""A callable of scope, receive and send; typed by no package that everybody has."""
+
+_collecting = threading.Lock()
+"""The exporter mixes up the answers where two ask at once, and a pair of servers does."""
+
+
+def make_reader() -> MetricReader:
+    """Make what puts a provider's metrics into the registry of ``prometheus_client``.
+
+    Returns:
+        A reader, for a meter provider.
+
+    Raises:
+        ImportError: the extra is not installed.
+    """
+    try:
+        from opentelemetry.exporter.prometheus import PrometheusMetricReader  # noqa: PLC0415  # an extra
+    except ImportError as error:
+        raise ImportError(REMEDY) from error
+    return PrometheusMetricReader()
+
+
+def is_reader(reader: object) -> bool:
+    """Say whether a reader serves Prometheus."""
+    return type(reader).__module__.startswith("opentelemetry.exporter.prometheus")
+
+
+def _rendered(accept: str) -> tuple[bytes, str]:
+    """Return the metrics as text, and its type."""
+    from prometheus_client import REGISTRY  # noqa: PLC0415  # an extra
+    from prometheus_client.exposition import choose_encoder  # noqa: PLC0415  # likewise
+
+    encode, kind = choose_encoder(accept)
+    with _collecting:
+        return encode(REGISTRY), kind
+
+
+def metrics_app() -> AsgiApp:
+    """Make an ASGI application that answers every path with the metrics of this process.
+
+    ``app.mount("/metrics", metrics_app())`` in Starlette and FastAPI, or a server of its own.
+    Where no meter provider has been set, one is made and set; one that is there, also the
+    application's own, is read from now on. The text is made in a thread: many metrics do not
+    hold up the event loop.
+
+    Returns:
+        The application; it can be cancelled at any time.
+
+    Raises:
+        ImportError: the extra ``prometheus`` is not installed.
+    """
+    from hush.observe.meter_provider import set_up_metrics  # noqa: PLC0415  # imports this module
+
+    set_up_metrics(names=("prometheus",), serve=None)
+    return _answer
+
+
+async def _answer(
+    scope: Mapping[str, Any],
+    receive: Callable[[], Awaitable[Mapping[str, Any]]],
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+) -> None:
+    del receive
+    if scope["type"] != "http":
+        # How an application says that it does not take part: lifespan and web sockets.
+        raise NotImplementedError(f"metrics are asked for by http, not by {scope['type']}")
+    if scope["method"] not in {"GET", "HEAD"}:
+        await _send(send, 405, b"metrics are read with GET\n", "text/plain; charset=utf-8")
+        return
+    accept = ",".join(
+        value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"accept"
+    )
+    body, kind = await anyio.to_thread.run_sync(_rendered, accept)
+    await _send(send, 200, b"" if scope["method"] == "HEAD" else body, kind, len(body))
+
+
+async def _send(
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    status: int,
+    body: bytes,
+    kind: str,
+    length: int | None = None,
+) -> None:
+    size = len(body) if length is None else length
+    headers = [
+        (b"content-type", kind.encode("latin-1")),
+        (b"content-length", str(size).encode("latin-1")),
+        *([(b"allow", b"GET, HEAD")] if status == 405 else []),  # noqa: PLR2004  # see above
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = 10
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def _answer(self, *, with_body: bool) -> None:
+        if self.path.partition("?")[0] not in {"/", "/metrics"}:
+            self.send_error(404, "the metrics are at /metrics")
+            return
+        body, kind = _rendered(self.headers.get("Accept", ""))
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the library's name
+        """Say nothing: a line for every scrape helps nobody."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a scraper that hangs up is none of the application's business."""
+
+
+class MetricsServer:
+    """Serves ``/metrics`` on a port until it is closed.
+
+    Attributes:
+        host: where it listens.
+        port: the port, chosen by the system where 0 was asked for.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        """Listen from now on, in a thread that keeps no process from ending.
+
+        Args:
+            host: address to listen on.
+            port: the port; 0 for any.
+
+        Raises:
+            OSError: it is taken, or the address is not this machine's.
+        """
+        try:
+            self._server = _Server((host, port), _Handler)
+        except OSError as error:
+            # The number stays, so that callers can tell "in use" from "not allowed".
+            said = f"no metrics can be served on {host}:{port}: {error.strerror or error}"
+            raise OSError(error.errno, f"{said}. Choose another prometheus_port") from error
+        self.host = host
+        self.port: int = self._server.server_address[1]
+        thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="hush metrics", daemon=True
+        )
+        thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
