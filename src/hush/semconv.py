@@ -24,6 +24,7 @@ __all__ = (
     "CAPTURE_VARIABLE",
     "CONTENT",
     "COST_USD",
+    "CPU_S",
     "CRITICAL_PATH",
     "ERROR_TYPE",
     "ERROR_TYPE_HANDLED",
@@ -194,6 +195,7 @@ __all__ = (
     "USER_ID",
     "WAIT_LIMITER",
     "WAIT_LIMITER_S",
+    "WAIT_LOOP_S",
     "WAIT_SLOT_S",
     "WAIT_SOURCE_S",
     "WASTED_S",
@@ -254,6 +256,7 @@ FAILED_NODE: Final = "hush.failed.node"
 NODE_COUNT: Final = "hush.node.count"
 CRITICAL_PATH: Final = "hush.critical_path"
 SPANS_OMITTED: Final = "hush.spans_omitted"
+CPU_S: Final = "hush.cpu_s"
 
 # --- node ------------------------------------------------------------------------------
 NODE_NAME: Final = "hush.node.name"
@@ -265,6 +268,7 @@ WAIT_LIMITER: Final = "hush.wait.limiter"
 RUN_S: Final = "hush.run_s"
 BACKOFF_S: Final = "hush.backoff_s"
 LOOP_BLOCKED_S: Final = "hush.loop_blocked_s"
+WAIT_LOOP_S: Final = "hush.wait.loop_s"
 LOOP_BLOCKED_AT: Final = "hush.loop_blocked.at"
 
 # --- fan-in: a node that waited for several -------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from hush import semconv
 from hush.core import END, START, CodeNode, Each, GraphNode, Hush, MapNode
-from hush.runtime import presence
+from hush.runtime import presence, stepping
 from hush.runtime.watchdog import Watchdog, watch
 from hush.testing import capture_spans
 
@@ -71,6 +71,33 @@ async def test_one_warning_for_a_node_however_many_items(caplog):
     # Neither the items nor the map did it.
     for node in [*captured.tree.all("item m"), captured.tree.one("map m")]:
         assert semconv.LOOP_BLOCKED_S not in node.record.attributes
+
+
+async def test_who_waits_for_the_loop_meanwhile_says_so_and_who_sleeps_on_does_not():
+    async def naps():
+        await anyio.sleep(0.02)
+        return {}
+
+    async def sleeps():
+        await anyio.sleep(1.5)
+        return {}
+
+    with capture_spans() as captured:
+        await Hush(graph_of(blocks_between, naps, sleeps)).run()
+    tree = captured.tree
+    held_s = tree.one("node blocks_between").record.attributes[semconv.LOOP_BLOCKED_S]
+    waited_s = tree.one("node naps").record.attributes[semconv.WAIT_LOOP_S]
+    assert 0.5 * held_s < waited_s < 1.5 * held_s
+    for name in ("node blocks_between", "node sleeps"):
+        assert semconv.WAIT_LOOP_S not in tree.one(name).record.attributes
+
+
+@pytest.mark.parametrize(
+    ("asleep_s", "free_s", "lost_s"),
+    [(0.3, 0.0, 0.3), (0.3, 0.3, 0.0), (0.1, 0.2, 0.0), (0.35, 0.1, 0.1504), (0.35, 0.3, 0.0256)],
+)
+def test_of_a_wait_that_the_loop_ended_late_a_part_is_lost(asleep_s, free_s, lost_s):
+    assert stepping.lost_s(asleep_s, free_s) == pytest.approx(lost_s, abs=1e-4)
 
 
 async def test_a_thread_does_not_hold_the_loop():

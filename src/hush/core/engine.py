@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import process_time
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 import anyio
@@ -287,7 +288,7 @@ class Hush:
             resources=self._resources,
             engine=self,
         )
-        run.began = run.clock()
+        run.began, cpu_s = run.clock(), process_time()
         watch.wake()
         facts = {
             semconv.RUN_ID: state.run_id,
@@ -320,6 +321,7 @@ class Hush:
                     raise
                 finally:
                     seen.annotate(semconv.NODE_COUNT, run.started)
+                    seen.annotate(semconv.CPU_S, process_time() - cpu_s)
                     lineage.annotate(seen)
                     if state.critical_path:
                         path = told(state.critical_path, run.clock() - began)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from dataclasses import replace
+from time import process_time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -85,6 +86,7 @@ class _FanOut:
         self.policy = Policy(request.retry, request.timeout_s, request.deadline_s)
         self.clock = self.run.clock
         self.ready_at = self.clock()
+        self.cpu_s = process_time()
         self.verdict = Verdict(request.max_concurrency, self.ready_at)
         self.carried: dict[str, Any] = {}
         self.group: TaskGroup | None = None
@@ -358,6 +360,7 @@ class _FanOut:
                 semconv.MAP_CANCELLED: self.begun - done,
                 semconv.MAP_RETRIED: self.retried,
                 semconv.MAP_PEAK_CONCURRENCY: self.verdict.peak,
+                semconv.CPU_S: process_time() - self.cpu_s,
             }
             ledger = self.lineage.ledger
             waited_s = 0.0 if ledger is None else ledger.waited_s

@@ -7,6 +7,7 @@ nobody sees one without the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from hush.runtime.chronicle import NO_FACTS
 from hush.runtime.events import NodeEnded, NodeStarted
 from hush.runtime.failing import culprit_of, failed, failure_of, trail_of
 from hush.runtime.instrument import OK, Ending, Scope
-from hush.runtime.stepping import stamp_here
+from hush.runtime.stepping import lost_s, stamp_here
 from hush.runtime.trail import NO_TRAIL, Step
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class NodeRun:
     """Its observation while it runs."""
     blocked_s: float = 0.0
     """How long it held up the event loop."""
+    left_at: float = math.inf
+    """When its last step ended."""
+    loop_wait_s: float = 0.0
+    """About how long it waited for an event loop that others held up."""
 
     @property
     def path(self) -> str:
@@ -159,7 +164,14 @@ class NodeRun:
             seen.annotate(semconv.ATTEMPTS, tally.attempts)
         if self.node.node.retry is not None or tally.backoff_s:
             seen.annotate(semconv.BACKOFF_S, tally.backoff_s)
+        if self.loop_wait_s and self.node.body is None:
+            # Of what contains others it is theirs.
+            seen.annotate(semconv.WAIT_LOOP_S, self.loop_wait_s)
         self.lineage.annotate(seen)
+
+    def kept_waiting(self, held_from: float, held_until: float) -> None:
+        """Take note that others held the loop when the node might have gone on."""
+        self.loop_wait_s += lost_s(held_until - self.left_at, max(0.0, held_from - self.left_at))
 
     def blocked(self, seconds: float, where: str | None) -> None:
         """Take note that a step of the node held up the event loop."""

@@ -7,6 +7,7 @@ why. So each step leaves a stamp: who, and since when.
 
 from __future__ import annotations
 
+import math
 import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -14,16 +15,29 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("BLOCKED_S", "Owner", "Stamp", "all_stamps", "stamp_here")
+__all__ = ("BLOCKED_S", "Owner", "Stamp", "all_stamps", "lost_s", "stamp_here")
 
 T = TypeVar("T")
 
 BLOCKED_S: Final = 0.1
 """A step that lasts longer holds up the loop: a tenth of a second is what people notice."""
+AT_ONCE_S: Final = 0.005
+"""Steps with less than this between them left nobody else a turn."""
 
 
 class Owner(Protocol):
     """Whoever is stepped."""
+
+    left_at: float
+    """When its last step ended; written by the stamp."""
+
+    def kept_waiting(self, held_from: float, held_until: float) -> None:
+        """Hear that it goes on as soon as others no longer hold the loop.
+
+        Args:
+            held_from: since when they had held it, without a gap.
+            held_until: and until when.
+        """
 
     def blocked(self, seconds: float, where: str | None) -> None:
         """Hear that a step lasted too long.
@@ -37,7 +51,16 @@ class Owner(Protocol):
 class Stamp:
     """What a thread's loop is doing."""
 
-    __slots__ = ("caught", "inner_s", "owner", "since", "thread", "where")
+    __slots__ = (
+        "caught",
+        "held_from",
+        "held_until",
+        "inner_s",
+        "owner",
+        "since",
+        "thread",
+        "where",
+    )
 
     def __init__(self, thread: int) -> None:
         """Start idle.
@@ -53,6 +76,8 @@ class Stamp:
         self.caught: Owner | None = None
         """Whom the watchdog saw."""
         self.where: str | None = None
+        self.held_from = self.held_until = -math.inf
+        """When the loop was held last, by steps that lasted and left nobody a turn between."""
 
     def step(self, owner: Owner, run: Callable[..., T], *args: Any) -> T:
         """Run one step.
@@ -65,10 +90,13 @@ class Stamp:
         outer, outer_since, outer_inner = self.owner, self.since, self.inner_s
         self.owner, self.inner_s = owner, 0.0
         began = self.since = perf_counter()
+        if began - self.held_until < AT_ONCE_S:
+            owner.kept_waiting(self.held_from, self.held_until)
         try:
             return run(*args)
         finally:
-            lasted = perf_counter() - began
+            owner.left_at = now = perf_counter()
+            lasted = now - began
             if lasted - self.inner_s > BLOCKED_S:
                 self.settle(owner)
             self.owner, self.since = outer, outer_since
@@ -82,14 +110,37 @@ class Stamp:
         Args:
             owner: whose step it is; nothing happens where it is another's.
         """
-        own = perf_counter() - self.since - self.inner_s
+        now = perf_counter()
+        own = now - self.since - self.inner_s
         if own <= BLOCKED_S or self.owner is not owner:
             return
+        if self.since - self.held_until > AT_ONCE_S:
+            self.held_from = self.since
+        self.held_until = now
         # What was told is not told again when the step is over.
         self.inner_s += own
         where = self.where if self.caught is owner else None
         self.caught = None
         owner.blocked(own, where)
+
+
+def lost_s(asleep_s: float, free_s: float) -> float:
+    """Return about how long somebody waited for a loop that others held.
+
+    When what it awaited was there, nobody knows: some time after the loop was taken. Of
+    waits of any length equally many are taken to be twice as long as another (a log-uniform
+    prior), so that who had slept a little before was ready soon, and who had slept long
+    may just as well have been ready late.
+
+    Args:
+        asleep_s: from the end of its last step to the end of the others' steps.
+        free_s: how much of that was over when they began.
+    """
+    if asleep_s <= free_s:
+        return 0.0
+    if free_s < AT_ONCE_S:
+        return asleep_s
+    return asleep_s - (asleep_s - free_s) / math.log(asleep_s / free_s)
 
 
 _stamps: dict[int, Stamp] = {}
