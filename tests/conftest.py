@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, settings
 # Whatever a test starts, its traces go nowhere near those of whoever runs the tests.
 _state = tempfile.TemporaryDirectory(prefix="hush-tests-", ignore_cleanup_errors=True)
 os.environ["XDG_STATE_HOME"] = _state.name
-os.environ.pop("HUSH_TRACE_STORE", None)
+for _name in ("HUSH_TRACE_STORE", "HUSH_SPOOL"):
+    os.environ.pop(_name, None)
 
 # A workflow's first run in a process imports much; a deadline per example would be chance.
 settings.register_profile("default", deadline=None)

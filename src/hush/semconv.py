@@ -42,6 +42,8 @@ __all__ = (
     "EXCEPTION_MESSAGE",
     "EXCEPTION_STACKTRACE",
     "EXCEPTION_TYPE",
+    "EXPORT_REASON",
+    "EXPORT_SIGNAL",
     "FAILED_NODE",
     "FALLBACK_TO",
     "FAN_IN_ALL",
@@ -125,6 +127,13 @@ __all__ = (
     "MAP_WAIT_MAX_S",
     "MAP_WAIT_P95_S",
     "METRIC_CANCELLATIONS",
+    "METRIC_EXPORT_DROPPED",
+    "METRIC_EXPORT_FAILURES",
+    "METRIC_EXPORT_HELD_RUNS",
+    "METRIC_EXPORT_OLDEST_AGE",
+    "METRIC_EXPORT_QUEUED",
+    "METRIC_EXPORT_SENT",
+    "METRIC_EXPORT_SPOOLED_BYTES",
     "METRIC_FAN_IN_LEAD",
     "METRIC_FAN_IN_OLDEST_WAIT",
     "METRIC_FAN_IN_RELEASES",
@@ -436,6 +445,17 @@ OTHER_ERROR: Final = "_OTHER"
 """The same of kinds of errors: OpenTelemetry's word for one that has no name."""
 BOUND_BY_NONE: Final = "none"
 """Of a map none of whose items came to an end."""
+
+# Of the export itself; reasons and errors are closed sets, see docs/export.md.
+METRIC_EXPORT_SPOOLED_BYTES: Final = "hush.export.spooled_bytes"
+METRIC_EXPORT_OLDEST_AGE: Final = "hush.export.oldest_age"
+METRIC_EXPORT_QUEUED: Final = "hush.export.queued"
+METRIC_EXPORT_DROPPED: Final = "hush.export.dropped"
+METRIC_EXPORT_SENT: Final = "hush.export.sent"
+METRIC_EXPORT_FAILURES: Final = "hush.export.failures"
+METRIC_EXPORT_HELD_RUNS: Final = "hush.export.held_runs"
+EXPORT_SIGNAL: Final = "hush.export.signal"
+EXPORT_REASON: Final = "hush.export.reason"
 
 ERROR_TYPE_HANDLED: Final = "handled"
 

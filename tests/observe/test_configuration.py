@@ -208,18 +208,28 @@ EMPTY = [
     "OTEL_TRACES_EXPORTER",
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
+    "HUSH_SPOOL",
 ]
-PROCESSOR = """
+SPOOLED = """
 import os
 made = configure()
+(processor,) = made.provider._active_span_processor._span_processors
+options = processor.outbox.options
+url = processor.outbox.memory.routes["traces"].url
+print(options.queue_size, options.batch_size, url)
+"""
+PROCESSOR = """
+import os
+made = configure(spool=False)
 (processor,) = made.provider._active_span_processor._span_processors
 batches = processor._batch_processor
 print(batches._max_queue_size, batches._max_export_batch_size, processor.span_exporter._endpoint)
 """
 
 
-def test_empty_variables_count_as_not_set(collector):
-    program = PROCESSOR + "run()\nassert os.environ['OTEL_BSP_MAX_QUEUE_SIZE'] == ''"
+@pytest.mark.parametrize("processor", [SPOOLED, PROCESSOR], ids=["spool", "no spool"])
+def test_empty_variables_count_as_not_set(collector, processor):
+    program = processor + "run()\nassert os.environ['OTEL_BSP_MAX_QUEUE_SIZE'] == ''"
     done = python(program, **dict.fromkeys(EMPTY, ""), OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"65536 512 {collector.url}/v1/traces\n"
@@ -235,16 +245,18 @@ def test_empty_variables_count_as_not_set(collector):
         ({"QUEUE_SIZE": "200", "EXPORT_BATCH_SIZE": "50"}, 200, 50),
     ],
 )
-def test_a_batch_fits_into_the_queue(variables, queue, batch):
+@pytest.mark.parametrize("processor", [SPOOLED, PROCESSOR], ids=["spool", "no spool"])
+def test_a_batch_fits_into_the_queue(variables, queue, batch, processor):
     sizes = {f"OTEL_BSP_MAX_{name}": text for name, text in variables.items()}
-    done = python(PROCESSOR, OTEL_EXPORTER_OTLP_ENDPOINT=NOBODY, **sizes)
+    done = python(processor, OTEL_EXPORTER_OTLP_ENDPOINT=NOBODY, **sizes)
     assert done.stdout.split()[:2] == [str(queue), str(batch)], done.stderr
 
 
 @pytest.mark.parametrize("text", ["many", "0", "-5"])
-def test_what_is_no_number_is_named_and_the_default_counts(text):
+@pytest.mark.parametrize("processor", [SPOOLED, PROCESSOR], ids=["spool", "no spool"])
+def test_what_is_no_number_is_named_and_the_default_counts(text, processor):
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": NOBODY, "OTEL_BSP_MAX_QUEUE_SIZE": text}
-    done = python("import logging; logging.basicConfig()" + PROCESSOR, **variables)
+    done = python("import logging; logging.basicConfig()" + processor, **variables)
     assert done.stdout.split()[:2] == ["65536", "512"], done.stderr
     assert "OTEL_BSP_MAX_QUEUE_SIZE is no number" in done.stderr
     assert "Traceback" not in done.stderr
@@ -397,24 +409,28 @@ def test_a_run_is_in_the_store_once_the_process_has_ended(tmp_path):
 @pytest.mark.parametrize(
     ("call", "variables", "processors", "count"),
     [
-        ("", {"OTEL_EXPORTER_OTLP_ENDPOINT": NOBODY}, ["Batch"], 0),
-        ("", {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": NOBODY}, ["Batch"], 0),
-        ("", {"OTEL_TRACES_EXPORTER": "otlp"}, ["Batch"], 0),
+        ("", {"OTEL_EXPORTER_OTLP_ENDPOINT": NOBODY}, ["Spooling"], 0),
+        ("", {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": NOBODY}, ["Spooling"], 0),
+        ("", {"OTEL_TRACES_EXPORTER": "otlp"}, ["Spooling"], 0),
         ("", {"OTEL_TRACES_EXPORTER": "none"}, [], 0),
-        ("", {"OTEL_TRACES_EXPORTER": "otlp, Hush"}, ["Batch", "TraceStore"], 1),
+        ("", {"OTEL_TRACES_EXPORTER": "otlp, Hush"}, ["Spooling", "TraceStore"], 1),
         ("", {"OTEL_TRACES_EXPORTER": "hush,none,hush"}, ["TraceStore"], 1),
-        ("endpoint='http://127.0.0.1:9'", {}, ["Batch"], 0),
+        ("endpoint='http://127.0.0.1:9'", {}, ["Spooling"], 0),
         (
             "endpoint='http://127.0.0.1:9'",
             {"OTEL_TRACES_EXPORTER": "hush,console"},
-            ["Batch", "TraceStore"],
+            ["Spooling", "TraceStore"],
             1,
         ),
-        ("store=True, endpoint='http://127.0.0.1:9'", {}, ["Batch", "TraceStore"], 1),
+        ("store=True, endpoint='http://127.0.0.1:9'", {}, ["Spooling", "TraceStore"], 1),
         ("store=True", {"OTEL_TRACES_EXPORTER": "none"}, ["TraceStore"], 1),
         ("store=True", {}, ["TraceStore"], 1),
-        ("store=False", {}, ["Batch"], 0),
+        ("store=False", {}, ["Spooling"], 0),
         ("store=False", {"OTEL_TRACES_EXPORTER": "hush"}, [], 0),
+        ("endpoint='http://127.0.0.1:9', spool=False", {}, ["Batch"], 0),
+        ("endpoint='http://127.0.0.1:9'", {"HUSH_SPOOL": "off"}, ["Batch"], 0),
+        ("endpoint='http://127.0.0.1:9', spool=True", {"HUSH_SPOOL": "off"}, ["Spooling"], 0),
+        ("", {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, ["Batch"], 0),
     ],
 )
 def test_who_gets_the_spans(tmp_path, call, variables, processors, count):

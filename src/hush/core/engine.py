@@ -14,6 +14,7 @@ from hush.core.result import RunResult
 from hush.core.stream import RunStream
 from hush.errors import InputError
 from hush.executors.in_process import InProcess
+from hush.export.pressure import wait_for_room
 from hush.model.node import is_duration
 from hush.observe.tracing import current_instrument
 from hush.plan.compile import compile_graph
@@ -276,6 +277,7 @@ class Hush:
         if deadline_s is not None and not is_duration(deadline_s):
             msg = f"{plan.name}: deadline_s={deadline_s!r}, expected a positive number of seconds"
             raise InputError(msg)
+        await wait_for_room(deadline_s)
         state = RunState(plan.name, {"run_id": new_id(), **ids})
         run = Run(
             plan,

@@ -22,6 +22,8 @@ from hush.observe.exporters import STORE, exporter_names, exporters_of
 from hush.observe.other_signals import OtherSignals, SignalChoice
 from hush.observe.resource import resource_of
 from hush.observe.settings import settings
+from hush.observe.spooling import add_spool
+from hush.observe.variables import number_from
 from hush.runtime.watchdog import watch
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from hush.observe.exporters import StoreChoice
     from hush.observe.log_output import LogStyle
     from hush.observe.redaction import Redactor
+    from hush.observe.spooling import SpoolChoice
 
 __all__ = ("Telemetry", "configure")
 
@@ -54,6 +57,8 @@ class Telemetry:
     """Whether it was made here; one that was already set stays the application's."""
     store: Path | None = None
     """The local trace store that was set up here; None where spans do not go to one."""
+    spool: Path | None = None
+    """The folder where spans wait for the receiver; None where they do not go by a spool."""
     other: OtherSignals = field(default_factory=OtherSignals)
     """What was set up for metrics and log lines."""
 
@@ -110,6 +115,7 @@ def configure(
     prometheus_port: int | None = None,
     prometheus_host: str = "127.0.0.1",
     logs: LogStyle | bool | None = None,
+    spool: SpoolChoice = None,
 ) -> Telemetry:
     """Set up tracing for this process, and metrics and log lines where they are asked for.
 
@@ -145,14 +151,18 @@ def configure(
         prometheus_host: the address to listen on; ``0.0.0.0`` for all of the machine's.
         logs: writes log lines, see :func:`~hush.observe.logs.configure_logging`: ``json``,
             ``console``, or ``auto``, which True means too. None and False leave logging alone.
+        spool: whether spans for an OTLP receiver wait on the disk until it has taken them:
+            False keeps them in memory only, a path is the folder to use, and
+            :class:`~hush.export.options.SpoolOptions` say more. None reads ``HUSH_SPOOL``,
+            and does unless that is ``off``.
 
     Returns:
         A handle to flush and to shut down.
 
     Raises:
         ValueError: a variable names an unknown exporter or protocol, an endpoint is no
-            address of HTTP, ``stuck_join_s`` no positive number, or another argument
-            none of what it may be.
+            address of HTTP, a folder that is named for the spool is not safe to use,
+            ``stuck_join_s`` no positive number, or another argument none of what it may be.
         ImportError: Prometheus is wanted and the extra ``prometheus`` is not installed.
         OSError: ``prometheus_port`` cannot be listened on.
     """
@@ -175,12 +185,12 @@ def configure(
             other = others.set_up(endpoint, service_name)
             return Telemetry(provider, owned=False, store=kept, other=other)
         names = exporter_names(endpoint, store)
-        made = _make_provider(service_name, endpoint, names)
+        made, spooled = _make_provider(service_name, endpoint, names, spool)
         kept = _add_store(made, store) if STORE in names else None
         _add(made, processors)
         other = others.set_up(endpoint, service_name)
         trace.set_tracer_provider(made)
-        return Telemetry(made, owned=True, store=kept, other=other)
+        return Telemetry(made, owned=True, store=kept, spool=spooled, other=other)
 
 
 def _add_store(provider: TracerProvider, store: StoreChoice) -> Path | None:
@@ -213,18 +223,19 @@ def _add(provider: TracerProvider, processors: Sequence[SpanProcessor]) -> bool:
 
 
 def _make_provider(
-    service_name: str | None, endpoint: str | None, names: Sequence[str]
-) -> TracerProvider:
+    service_name: str | None, endpoint: str | None, names: Sequence[str], spool: SpoolChoice
+) -> tuple[TracerProvider, Path | None]:
     from opentelemetry.sdk.trace import TracerProvider as SdkProvider  # noqa: PLC0415  # the SDK is needed only here
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415  # likewise
 
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return trace.NoOpTracerProvider()
+        return trace.NoOpTracerProvider(), None
     provider = SdkProvider(resource=resource_of(service_name))
-    queue = _number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE)
-    batch = min(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH), queue)
-    delay_ms = _number("OTEL_BSP_SCHEDULE_DELAY", 5_000)
-    for exporter in exporters_of(endpoint, names):
+    queue = number_from("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE)
+    batch = min(number_from("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH), queue)
+    delay_ms = number_from("OTEL_BSP_SCHEDULE_DELAY", 5_000)
+    spooled = add_spool(provider, endpoint, spool) if "otlp" in names else None
+    for exporter in exporters_of(endpoint, names, spooled=spooled is not None):
         processor = BatchSpanProcessor(
             exporter,
             max_queue_size=queue,
@@ -232,7 +243,7 @@ def _make_provider(
             max_export_batch_size=batch,
         )
         provider.add_span_processor(processor)
-    return provider
+    return provider, spooled
 
 
 @contextmanager
@@ -254,22 +265,3 @@ def _without_empty_variables() -> Iterator[None]:
     finally:
         for name, value in empty.items():
             os.environ.setdefault(name, value)
-
-
-def _number(variable: str, default: int) -> int:
-    """Return the number that a variable gives, at least 1; else say so and take the default."""
-    said = os.environ.get(variable)
-    if said is None:
-        return default
-    try:
-        number = int(said)
-    except ValueError:
-        number = 0
-    if number < 1:
-        get_logger("hush.telemetry").warning(
-            f"{variable} is no number of at least 1; the default is used",
-            value=said,
-            default=default,
-        )
-        return default
-    return number

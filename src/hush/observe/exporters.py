@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace.export import SpanExporter
 
-__all__ = ("STORE", "StoreChoice", "exporter_names", "exporters_of", "traces_url")
+__all__ = (
+    "STORE",
+    "StoreChoice",
+    "check_endpoint",
+    "exporter_names",
+    "exporters_of",
+    "traces_url",
+)
 
 TRACES_PATH: Final = "/v1/traces"
 """Where OTLP/HTTP receivers take spans."""
@@ -56,19 +63,22 @@ def exporter_names(endpoint: str | None, store: StoreChoice) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def exporters_of(endpoint: str | None, names: Sequence[str]) -> list[SpanExporter]:
+def exporters_of(
+    endpoint: str | None, names: Sequence[str], *, spooled: bool = False
+) -> list[SpanExporter]:
     """Make the exporters among what :func:`exporter_names` returns.
 
     Args:
         endpoint: as for :func:`~hush.observe.configuration.configure`.
         names: where spans go; the trace store is no exporter.
+        spooled: spans go to the OTLP receiver by way of the spool, which needs none.
 
     Raises:
         ValueError: an address or a protocol cannot be used.
     """
     exporters: list[SpanExporter] = []
     for name in names:
-        if name == "otlp":
+        if name == "otlp" and not spooled:
             exporters.append(_otlp(endpoint))
         elif name == "console":
             from opentelemetry.sdk.trace.export import ConsoleSpanExporter  # noqa: PLC0415  # the SDK is needed only here
@@ -87,12 +97,9 @@ def _otlp(endpoint: str | None) -> SpanExporter:
             OTLPSpanExporter,
         )
 
+        check_endpoint(endpoint)
         if endpoint is not None:
             return OTLPSpanExporter(endpoint=traces_url(endpoint))
-        for name in ENDPOINTS:
-            if name in os.environ:
-                _check_url(name, os.environ[name])
-                break
         return OTLPSpanExporter()
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415  # needs grpc
@@ -110,6 +117,24 @@ def traces_url(endpoint: str) -> str:
     url = urlsplit(endpoint)
     base = url.path.rstrip("/").removesuffix(TRACES_PATH)
     return url._replace(path=base + TRACES_PATH).geturl()
+
+
+def check_endpoint(endpoint: str | None) -> None:
+    """See that a receiver's address is one of HTTP, wherever it is said.
+
+    Args:
+        endpoint: as for :func:`~hush.observe.configuration.configure`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if endpoint is not None:
+        _check_url("endpoint", endpoint)
+        return
+    for name in ENDPOINTS:
+        if name in os.environ:
+            _check_url(name, os.environ[name])
+            return
 
 
 def _check_url(name: str, said: str) -> None:

@@ -1,0 +1,276 @@
+"""One request to the receiver, and what its answer means for the batch.
+
+A batch is over only where the receiver has said that it has it, or that it never will
+take it. Everything else is tried again: what is wrong with the address, the way or the
+credentials can be mended, and is no fault of the batch. Knows neither files nor threads.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import time
+import zlib
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import requests
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # made by protoc
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.util._importlib_metadata import entry_points
+
+from hush import __version__
+from hush.errors import text_of
+
+if TYPE_CHECKING:
+    from hush.export.batch_file import Encoding, Payload
+    from hush.export.options import Signal
+    from hush.export.route import Compression, Route
+
+__all__ = ("Answer", "Receiver", "compressed", "plain", "retry_after_s")
+
+# The status 400 and its like are about the batch. These are not: who may send, where the
+# receiver is, whether it has time.
+_MENDABLE: Final = frozenset((401, 402, 403, 404, 405, 407, 408, 421, 423, 425, 429, 451))
+_FIRST_REDIRECT: Final = 300
+_FIRST_REFUSAL: Final = 400
+_FIRST_FAULT: Final = 500
+_OK: Final = 200
+_PROTOBUF: Final = "application/x-protobuf"
+_LONGEST_ANSWER: Final = 64 * 1024
+_LONGEST_TEXT: Final = 200
+
+_RESPONSES: Final[dict[Signal, Any]] = {
+    "traces": ExportTraceServiceResponse,
+    "metrics": ExportMetricsServiceResponse,
+    "logs": ExportLogsServiceResponse,
+}
+_REJECTED: Final[dict[Signal, tuple[str, str]]] = {
+    "traces": ("rejected_spans", "rejectedSpans"),
+    "metrics": ("rejected_data_points", "rejectedDataPoints"),
+    "logs": ("rejected_log_records", "rejectedLogRecords"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a request."""
+
+    kind: Literal["delivered", "again", "refused"]
+    """The receiver has it; it is to be sent again; it never will be taken."""
+    error: str = ""
+    """What went wrong, in a word that can be a label: a status, ``connection``, ``timeout``,
+    ``redirect``, ``not_otlp``."""
+    message: str = ""
+    """The same for people."""
+    retry_after_s: float | None = None
+    """How long the receiver asks to wait, in seconds."""
+    rejected: int = 0
+    """How many of a delivered batch it did not take."""
+
+
+class Receiver:
+    """Sends to one receiver over connections that it keeps."""
+
+    def __init__(self) -> None:
+        """Connect to nothing yet."""
+        self._sessions: dict[str, requests.Session] = {}
+
+    def send(self, route: Route, payload: Payload) -> Answer:
+        """Send a batch once. Raises nothing.
+
+        Args:
+            route: where to and how.
+            payload: what to send.
+        """
+        headers = {
+            "User-Agent": f"hush/{__version__}",
+            **route.headers,
+            "Content-Type": _PROTOBUF,
+        }
+        if payload.encoding != "identity":
+            headers["Content-Encoding"] = payload.encoding
+        try:
+            session = self._session(route)
+            with session.post(
+                route.url,
+                data=payload.data,
+                headers=headers,
+                timeout=route.timeout_s,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = _body(response)
+        except requests.Timeout as error:
+            return Answer("again", "timeout", _text(error))
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            return Answer("again", "connection", _text(error))
+        except Exception as error:  # noqa: BLE001  # an address, a header or a certificate that cannot be used
+            return Answer("again", type(error).__name__, _text(error))
+        return _judge(route.signal, response, body)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            session.close()
+
+    def forget(self) -> None:
+        """Leave the connections to the parent, in a forked child."""
+        self._sessions = {}
+
+    def _session(self, route: Route) -> requests.Session:
+        key = f"{route.signal} {route.url}"
+        session = self._sessions.get(key)
+        if session is None:
+            session = self._sessions[key] = _new_session(route)
+        return session
+
+
+def _new_session(route: Route) -> requests.Session:
+    session = _session_of_provider(route.signal) or requests.Session()
+    session.verify = route.verify
+    if route.cert is not None:
+        session.cert = route.cert
+    return session
+
+
+def _session_of_provider(signal: Signal) -> requests.Session | None:
+    """Return what a provider of credentials gives, where the SDK's variables name one."""
+    begin = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_"
+    name = os.environ.get(f"{begin}CREDENTIAL_PROVIDER") or os.environ.get(
+        f"{begin}{signal.upper()}_CREDENTIAL_PROVIDER"
+    )
+    if not name:
+        return None
+    for entry in entry_points(group="opentelemetry_otlp_credential_provider", name=name):
+        session = entry.load()()
+        if isinstance(session, requests.Session):
+            return session
+    raise LookupError(f"no provider of credentials {name!r} is installed that gives a session")
+
+
+def _body(response: requests.Response) -> bytes:
+    """Read an answer, but not without end."""
+    parts = []
+    length = 0
+    for part in response.iter_content(8_192):
+        parts.append(part)
+        length += len(part)
+        if length > _LONGEST_ANSWER:
+            break
+    return b"".join(parts)
+
+
+def _judge(signal: Signal, response: requests.Response, body: bytes) -> Answer:
+    status = response.status_code
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if _OK <= status < _FIRST_REDIRECT:
+        if kind == "text/html" and body:
+            # A portal or a proxy answers so, and has kept nothing.
+            return Answer("again", "not_otlp", f"{status} with a page of HTML, not OTLP")
+        return _delivered(signal, kind, body)
+    said = f"{status} {response.reason or ''}".strip()
+    if status < _FIRST_REFUSAL:
+        target = response.headers.get("Location", "nowhere").partition("?")[0][:_LONGEST_TEXT]
+        return Answer("again", "redirect", f"{said} to {target}; redirects are not followed")
+    told = _told(kind, body)
+    said = f"{said}: {told}" if told else said
+    if status >= _FIRST_FAULT or status in _MENDABLE:
+        wait_s = retry_after_s(response.headers.get("Retry-After"))
+        return Answer("again", str(status), said, retry_after_s=wait_s)
+    return Answer("refused", str(status), said)
+
+
+def _delivered(signal: Signal, kind: str, body: bytes) -> Answer:
+    """Find out whether all of it was taken."""
+    proto, name = _REJECTED[signal]
+    rejected, message = 0, ""
+    try:
+        if kind == "application/json" and body:
+            partial = json.loads(body).get("partialSuccess") or {}
+            rejected, message = int(partial.get(name) or 0), partial.get("errorMessage") or ""
+        elif body:
+            partial = _RESPONSES[signal].FromString(body).partial_success
+            rejected, message = getattr(partial, proto), partial.error_message
+    except Exception:  # noqa: BLE001  # an answer in words: the status says enough
+        rejected, message = 0, ""
+    return Answer("delivered", message=_clean(str(message)), rejected=max(rejected, 0))
+
+
+def _told(kind: str, body: bytes) -> str:
+    if kind == _PROTOBUF:
+        try:
+            return _clean(Status.FromString(body).message)
+        except Exception:  # noqa: BLE001  # then it is no such message
+            return ""
+    return _clean(body.decode("utf-8", "replace"))
+
+
+def _clean(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_LONGEST_TEXT]
+
+
+def _text(error: BaseException) -> str:
+    """Return what went wrong at the bottom of it: libraries wrap it several times."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return _clean(f"{type(error).__name__}: {text_of(error)}")
+
+
+def retry_after_s(said: str | None) -> float | None:
+    """Return for how many seconds a receiver asks to be left alone.
+
+    Args:
+        said: the header ``Retry-After``, seconds or a date; None where there is none.
+
+    Returns:
+        None where nothing sensible is said.
+    """
+    if said is None:
+        return None
+    text = said.strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124  # not NaN
+
+
+def compressed(data: bytes, compression: Compression) -> tuple[bytes, Encoding]:
+    """Compress a payload as the variables ask, quickly rather than well.
+
+    Args:
+        data: an OTLP request.
+        compression: how.
+    """
+    if compression == "gzip":
+        return gzip.compress(data, 1, mtime=0), "gzip"
+    if compression == "deflate":
+        return zlib.compress(data, 1), "deflate"
+    return data, "identity"
+
+
+def plain(payload: Payload) -> bytes:
+    """Return a payload's data as it was before it was compressed.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        if payload.encoding == "gzip":
+            return gzip.decompress(payload.data)
+        if payload.encoding == "deflate":
+            return zlib.decompress(payload.data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"a batch cannot be decompressed: {text_of(error)}") from error
+    return payload.data
