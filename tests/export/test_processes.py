@@ -65,8 +65,17 @@ def test_killed_with_9_at_50_random_points(tmp_path: Path):
     rounds = []
     with collecting() as collector:
         with subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.export.killed"]
-            + [str(tmp_path / "spool"), collector.url, "50", "20261124"],
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-m",
+                "tests.export.killed",
+                str(tmp_path / "spool"),
+                collector.url,
+                "50",
+                "20261124",
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

@@ -6,7 +6,6 @@ begin anew. Takes OTLP requests as bytes and knows nothing of what is in them.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import threading
@@ -116,7 +115,6 @@ class Outbox:
         if self._started or self._closed:
             return
         self._started = self._sender.start()
-        atexit.register(self.close)
 
     def start_where_needed(self) -> None:
         """Start sending now where an earlier process has left something."""
@@ -164,7 +162,10 @@ class Outbox:
     # --- the end ---------------------------------------------------------------------------------
 
     def hold(self, holder: object) -> None:
-        """Stay open for one more.
+        """Stay open for one more, who must let go at the end of the process.
+
+        There is no end of its own: it would come before those that still have something to
+        write.
 
         Args:
             holder: is held weakly.
@@ -190,7 +191,6 @@ class Outbox:
             if self._closed:
                 return
             self._closed = True
-        atexit.unregister(self.close)
         self.memory.store()
         self._sender.close(self.options.exit_s)
         self.memory.close()
