@@ -1,4 +1,4 @@
-"""A real Jaeger for the tests that ask for it with the fixture ``jaeger``."""
+"""A real Jaeger, and a real Prometheus, for the tests that ask for them by fixtures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.jaeger_server import JaegerServer, find_binary
+from tests.e2e.prometheus_server import find_prometheus
 
 MISSING = (
     "no Jaeger server found; deploy/install-jaeger.sh compiles one (needs Go), or name a ready "
@@ -17,10 +18,11 @@ MISSING = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever uses the server, so that -m "not jaeger" leaves it out."""
+    """Mark whatever uses a server, so that -m "not jaeger" leaves it out."""
     for item in items:
-        if "jaeger_binary" in getattr(item, "fixturenames", ()):
-            item.add_marker("jaeger")
+        for name in ("jaeger", "prometheus"):
+            if f"{name}_binary" in getattr(item, "fixturenames", ()):
+                item.add_marker(name)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +34,18 @@ def jaeger_binary() -> Path:
     if os.environ.get("HUSH_REQUIRE_BACKENDS") == "1":
         pytest.fail(MISSING, pytrace=False)
     pytest.skip(MISSING)
+
+
+@pytest.fixture(scope="session")
+def prometheus_binary() -> Path:
+    """Find the server, as above; the test starts it on what is to be scraped."""
+    binary = find_prometheus()
+    if binary is not None:
+        return binary
+    missing = "no Prometheus found: apt-get install prometheus, or name it in HUSH_PROMETHEUS"
+    if os.environ.get("HUSH_REQUIRE_BACKENDS") == "1":
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")
