@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import threading
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +21,7 @@ from hush import __version__, semconv
 from hush.log import log_fault
 from hush.observe.log_lines import line_of
 from hush.observe.metric_exporters import otlp_protocol, signal_url
+from hush.observe.patience import EXIT_S, done_within
 from hush.observe.pins import ours
 from hush.observe.resource import resource_of
 
@@ -46,8 +46,6 @@ SKIPPED: Final = frozenset(
 """Fields for which a record of OpenTelemetry has a place of its own."""
 LOGGERS: Final = 1_000
 """Most loggers that are told apart."""
-EXIT_S: Final = 2.0
-"""How long the last export may take when the process ends."""
 
 SEVERITIES: Final = (
     (logging.CRITICAL, SeverityNumber.FATAL, "FATAL"),
@@ -114,16 +112,10 @@ def logger_provider(endpoint: str | None, service_name: str | None) -> tuple[Log
 
 def stop(provider: object) -> None:
     """Export what is left and stop; for at most ``EXIT_S``."""
+    atexit.unregister(stop)
     shutdown = getattr(provider, "shutdown", None)
-    if shutdown is None:
-        return
-    # The SDK knows no limit here; what takes longer is left.
-    thread = threading.Thread(target=shutdown, name="hush stop logs", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # the interpreter is past starting threads
-        return
-    thread.join(EXIT_S)
+    if shutdown is not None:
+        done_within(EXIT_S, shutdown, "last export of log records")
 
 
 class ExportHandler(logging.Handler):

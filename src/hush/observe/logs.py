@@ -17,6 +17,7 @@ import structlog
 from hush.log import EVENT
 from hush.observe.log_export import ExportHandler, export_wanted, logger_provider, stop
 from hush.observe.log_output import LineHandler
+from hush.observe.patience import EXIT_S, done_within
 from hush.observe.redaction import safe_text
 from hush.observe.settings import settings
 
@@ -54,12 +55,20 @@ class LoggingSetUp:
         Returns:
             Whether it was done in time; as with spans, also where an exporter failed.
         """
-        done = True
-        for handler in self.handlers:
-            flush = getattr(getattr(handler, "provider", None), "force_flush", None)
-            if flush is not None:
-                done = bool(flush(int(timeout_s * 1_000))) and done
-        return done
+        # Each, whatever becomes of the one before.
+        done = [_flushed(handler, timeout_s) for handler in self.handlers]
+        return all(done)
+
+    def end_export(self) -> None:
+        """Export what is queued, for at most a second, and no more; lines are still written."""
+        exporting = [one for one in self.handlers if isinstance(one, ExportHandler)]
+        for handler in exporting:
+            logging.getLogger().removeHandler(handler)
+            if self._stop is None:
+                _flushed(handler, EXIT_S)
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
 
     def restore(self) -> None:
         """Put back what was there before: handlers, the root's level, structlog's set-up.
@@ -167,6 +176,13 @@ def configure_logging(
         settings.placed = True
         _current = made_now
     return made_now
+
+
+def _flushed(handler: logging.Handler, timeout_s: float) -> bool:
+    flush = getattr(getattr(handler, "provider", None), "force_flush", None)
+    if flush is None:
+        return True
+    return done_within(timeout_s, lambda: flush(int(timeout_s * 1_000)), "flush of log records")
 
 
 def _level_of(level: int | str) -> int:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry import metrics
 
-from hush.log import get_logger, log_fault
+from hush.log import get_logger
 from hush.observe.metric_exporters import PROMETHEUS, readers_of
+from hush.observe.patience import EXIT_S, done_within
 from hush.observe.prometheus import MetricsServer, is_reader, make_reader
 from hush.observe.resource import resource_of
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ("MetricsSetUp", "is_unset", "set_up_metrics")
 
-EXIT_S: Final = 2.0
-"""How long the last export may take when the process ends."""
 PORT: Final = 9464
 """Where OpenTelemetry serves Prometheus by default."""
 
@@ -59,15 +58,7 @@ class MetricsSetUp:
         flush = getattr(self.provider, "force_flush", None)
         if flush is None:
             return True
-        answers: list[bool] = []
-        thread = threading.Thread(
-            target=lambda: answers.append(_tried(lambda: flush(timeout_s * 1_000))),
-            name="hush flush metrics",
-            daemon=True,
-        )
-        thread.start()
-        thread.join(timeout_s)
-        return bool(answers and answers[0])
+        return done_within(timeout_s, lambda: flush(timeout_s * 1_000), "flush of metrics")
 
     def shutdown(self, timeout_s: float = EXIT_S) -> None:
         """Export once more and stop what was made here.
@@ -87,15 +78,7 @@ class MetricsSetUp:
                         remove(reader)
         stop = getattr(self.provider, "shutdown", None)
         if self.owned and stop is not None and not getattr(self.provider, "_shutdown", False):
-            _tried(lambda: stop(timeout_s * 1_000))
-
-
-def _tried(act: object) -> bool:
-    try:
-        return bool(act()) if callable(act) else False
-    except Exception as error:  # noqa: BLE001  # telemetry never breaks a program
-        log_fault("hush.telemetry", "metrics could not be exported", error)
-        return False
+            done_within(timeout_s, lambda: stop(timeout_s * 1_000), "last export of metrics")
 
 
 def is_unset(provider: MeterProvider) -> bool:

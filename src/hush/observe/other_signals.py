@@ -100,4 +100,4 @@ class OtherSignals:
         if self.metrics is not None:
             self.metrics.shutdown()
         if self.logs is not None:
-            self.logs.flush()
+            self.logs.end_export()
