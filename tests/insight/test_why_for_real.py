@@ -26,6 +26,7 @@ from hush.insight.diagnosis import Diagnosis, Finding, diagnose
 from hush.insight.formats.jaeger_json import parse_jaeger_json, to_jaeger_json
 from hush.insight.formats.otlp_json import parse_otlp_json, to_otlp_json
 from hush.insight.tree import TraceTree
+from hush.insight.whatif import what_if
 from hush.providers import LLMNode
 from hush.testing import ScriptedLLMServer, SpanTree, capture_spans
 
@@ -291,6 +292,45 @@ async def test_a_node_that_blocks_is_named_rather_than_whom_it_kept_waiting():
     found = await why(lambda: graph)
     assert found.first.kind == "blocking_node"
     assert found.first.path == "mixed.crunch"
+
+
+def beside(run_in: str | None = None) -> GraphNode:
+    async def parse(page: int):
+        time.sleep(0.15)
+        return {"words": page}
+
+    def parse_in_thread(page: int):
+        time.sleep(0.15)
+        return {"words": page}
+
+    @code_node
+    async def ping():
+        for _ in range(5):
+            await anyio.sleep(0.02)
+        return {}
+
+    body = code_node(parse if run_in is None else parse_in_thread)
+    with GraphNode(name="ingest") as graph:
+        with MapNode(name="docs", inputs={"page": Each(range(8))}, max_concurrency=5) as docs:
+            START >> body(name="parse", inputs={"page": PARENT["page"]}) >> END
+        START >> [docs, ping()] >> END
+    return graph
+
+
+async def test_blocking_node_beside_an_innocent_one():
+    found = await why(beside)
+    assert [one.kind for one in found.findings] == ["blocking_node"]
+    assert found.first.path == "ingest.docs.parse"
+    assert "ingest.ping" in found.first.facts["held_up"]
+    assert "'ping'" in found.first.text
+    await check_gain(found, lambda: beside("thread"))
+
+
+async def test_slots_do_not_divide_what_holds_the_loop():
+    tree = await recorded(beside)
+    predicted = what_if(tree, [2, 8]).predictions
+    for one in predicted:
+        assert one.run_s == pytest.approx(tree.root.duration_s, rel=0.05)
 
 
 # --- 6: retry storm ----------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ _ALWAYS: Final = frozenset({"failed", "cancelled", "timeout", "partial_failure",
 """Kinds that are told whatever is to be gained."""
 _FIRST: Final[Mapping[str, int]] = {"failed": 0, "cancelled": 1}
 """Before all others in a run that failed."""
-_TIMELESS: Final = frozenset({"blocking_node"})
+_TIMELESS: Final = frozenset({"blocking_node", "cpu_bound"})
 """Told without a gain too, after everything that has one: others may lose by it."""
 _STEPS: Final = 3
 _STEP: Final = re.compile(r"(?P<label>.*) (?P<seconds>[\d.]+)s \d+%")
@@ -137,7 +137,11 @@ def diagnose(tree: TraceTree) -> Diagnosis:
     kept.sort(key=lambda one: _rank(scene, one))
     findings, gain_s = _counted_once(scene, kept)
     steps = _critical_path(scene)
-    if not any(one.gain_s >= scene.worth_s or one.kind in _FIRST for one in findings):
+    # What held the loop says where the time went, whatever the run lost by it.
+    if not any(
+        one.gain_s >= scene.worth_s or one.kind in _FIRST or one.kind in _TIMELESS
+        for one in findings
+    ):
         fine = _all_fine(scene, steps)
         calm = all(one.kind == "waste" for one in findings)
         findings = [fine, *findings] if calm else [*findings, fine]

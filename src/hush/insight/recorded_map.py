@@ -15,13 +15,15 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Final
 
 from hush import semconv
+from hush.insight.event_loop import turns_of
 from hush.insight.shared_limit import find_gate
 from hush.insight.simulation import Costs, Load, simulate
 from hush.insight.timeline import in_flight_peak
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from hush.insight.event_loop import Turn
     from hush.insight.tree import TreeNode
 
 __all__ = ("RecordedMap",)
@@ -47,6 +49,7 @@ class RecordedMap:
         items: the items whose spans there are, by index.
         size: how many items began, whether or not there are spans of them.
         gate: the shared limit that items waited for; None where they hardly did.
+        turns: what the items had of the event loop, by span id; empty where none held it.
         costs: what the machinery took.
         reasons: why this is not quite what happened; empty where it is.
     """
@@ -70,6 +73,7 @@ class RecordedMap:
         began = None if None in counts else sum(count or 0 for count in counts)
         self.size = max(began or 0, max((record.index or 0 for record in records), default=-1) + 1)
         self.gate = find_gate(self.items) if gated else None
+        self.turns = turns_of(self.items)
         self._order, self._scale = self._fill()
         self.costs = self._measure()
         self._judge()
@@ -87,23 +91,33 @@ class RecordedMap:
             return exact * self.limit * self.node.duration_s
         return sum(item.duration_s for item in self.items)
 
-    def loads(self, took: Callable[[TreeNode], float]) -> list[Load]:
+    def loads(self, took: Callable[[TreeNode], float], *, on_loop: bool = True) -> list[Load]:
         """Return what the items ask for.
 
         Args:
             took: gives an item's duration, in seconds.
+            on_loop: whether what held the event loop does so; else it has left it, and all
+                the durations are without waiting for it.
 
         Returns:
             One load for each item that began, by index.
         """
-        known = [self._load(item, took(item)) for item in self.items]
+        turns = self.turns if on_loop else {}
+        known = [self._load(item, took(item), turns) for item in self.items]
         if self.complete:
             return known
-        lent = [replace(load, run_s=load.run_s * self._scale) for load in known]
+        lent = [
+            replace(load, run_s=load.run_s * self._scale, loop_s=load.loop_s * self._scale)
+            for load in known
+        ]
         return [known[at] if own else lent[at] for at, own in self._order]
 
-    def _load(self, item: TreeNode, duration_s: float) -> Load:
+    def _load(self, item: TreeNode, duration_s: float, turns: Mapping[str, Turn]) -> Load:
         source_s = item.record.seconds(semconv.WAIT_SOURCE_S)
+        turn = turns.get(item.record.span_id)
+        if turn is not None:
+            run_s = max(turn.held_s, duration_s - turn.waited_s)
+            return Load(run_s, source_s, loop_s=turn.held_s)
         if self.gate is None:
             return Load(duration_s, source_s)
         waited_s = min(duration_s, self.gate.waits_s.get(item.record.span_id, 0.0))

@@ -25,6 +25,8 @@ __all__ = ("Gate", "find_gate")
 _MATERIAL: Final = 0.05
 """Waits below this share of the items' time stay in their durations."""
 _LEAST_GAPS: Final = 3
+_TOGETHER: Final = 0.1
+"""Gaps below this share of the mean one are none."""
 _THREADS: Final = "threads"
 
 
@@ -42,6 +44,11 @@ class Gate:
     """Seconds waited by each item, by span id."""
     calls: Mapping[str, int]
     """How often each item asked, by span id."""
+
+    @property
+    def told(self) -> str:
+        """What it is, in words."""
+        return "a free thread (max_threads)" if self.name == _THREADS else self.name
 
     @property
     def least_s(self) -> float:
@@ -85,7 +92,7 @@ def find_gate(items: Sequence[TreeNode]) -> Gate | None:
     ]
     if len(gaps) < _LEAST_GAPS:
         return None
-    pace_s = fmean(gaps)
+    pace_s = _pace_s(gaps)
     first = next(i for i, call in enumerate(those) if call.waited_s)
     passed_s = (those[first].let_in_ns - those[0].let_in_ns) / 1e9
     waits: dict[str, float] = defaultdict(float)
@@ -97,6 +104,16 @@ def find_gate(items: Sequence[TreeNode]) -> Gate | None:
     name = mine[0] if mine else resource
     burst_s = max(0.0, first * pace_s - passed_s)
     return Gate(name, pace_s, burst_s, waits, Counter(call.item for call in those))
+
+
+def _pace_s(gaps: Sequence[float]) -> float:
+    """Return the mean gap between two that were let in.
+
+    Threads that began together come free together: of the first such lot only the last
+    counts, for what came before the lot is not among the gaps.
+    """
+    lot = next((i for i, gap in enumerate(gaps) if gap > _TOGETHER * fmean(gaps)), 0)
+    return sum(gaps) / (len(gaps) - lot)
 
 
 def _calls(items: Iterable[TreeNode]) -> Iterator[_Call]:

@@ -10,8 +10,8 @@ Compare k and k + 1 workers before item i, their free times in ascending order. 
 the j-th of k + 1 is no later than the j-th of k, for each j up to k. Item i then starts no
 later, so that its end is no later either; and what remains is still ordered so, for the
 (j + 1)-th of k + 1 is no later than the (j + 1)-th of k. It holds at the start, where all
-are free, hence for every item and for the whole. The source and the gate only add maxima
-and constants.
+are free, hence for every item and for the whole. The source, the gate
+and the loop only add maxima and constants.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Load:
     gate_s: float = 0.0
     """For how long after this one a limit that all share lets nobody in; 0.0 where the item
     does not ask."""
+    loop_s: float = 0.0
+    """Of ``run_s``, for how long it holds the event loop, which all items share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ def simulate(loads: Sequence[Load], workers: int, costs: Costs = NO_COSTS) -> Sc
     certain multiprocessing anomalies", 1966). The gate is a token bucket, told as its
     virtual scheduling (GCRA, ITU-T I.371, annex A): with T its theoretical arrival time, an
     item is let in at ``max(start[i], T - burst_s)``, and then T is
-    ``max(T, start[i]) + gate_s[i]``.
+    ``max(T, start[i]) + gate_s[i]``. What holds the event loop does so one after the other,
+    each as soon as it has been let in.
 
     Args:
         loads: of the items, by index.
@@ -106,7 +109,7 @@ def simulate(loads: Sequence[Load], workers: int, costs: Costs = NO_COSTS) -> Sc
     if not loads:
         return Schedule(costs.head_s + costs.tail_s, 0.0)
     free = [0.0] * min(workers, len(loads))
-    pull_from = theoretical = wall_s = used_s = 0.0
+    pull_from = theoretical = loop_from = wall_s = used_s = 0.0
     for load in loads:
         start = max(free[0], pull_from) + load.source_s
         pull_from = start + costs.pull_s
@@ -114,6 +117,9 @@ def simulate(loads: Sequence[Load], workers: int, costs: Costs = NO_COSTS) -> Sc
         if load.gate_s:
             let_in = max(start, theoretical - costs.burst_s)
             theoretical = max(theoretical, start) + load.gate_s
+        if load.loop_s:
+            let_in = max(let_in, loop_from)
+            loop_from = let_in + load.loop_s
         end = let_in + load.run_s
         heapreplace(free, end + costs.hop_s)
         used_s += end - start

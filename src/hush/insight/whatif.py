@@ -3,7 +3,14 @@
 The recorded items are scheduled anew, in the order of their indices, on other numbers of
 workers (:func:`~hush.insight.simulation.simulate`); the rest of the run follows by its own
 structure (:class:`~hush.insight.rescheduling.Rescheduling`). The prediction holds as long
-as items take as long as they did: where the trace says otherwise there is a caution.
+as items take as long as they did: where the trace says otherwise there is a caution. What the
+model makes of the recorded limit is compared with what was measured, and by that factor every
+prediction is corrected: who asks for the recorded limit gets what was recorded.
+
+What is shared by all items is not multiplied by slots. The event loop, where items hold it, and
+a limit that they wait for let in one after the other; and what a map's items compute, one
+Python process computes no faster (:mod:`hush.insight.computing`): of a map that this held up
+every limit is predicted to be like the recorded one.
 
 A source is taken to work when it is asked. One that gives items at instants of its own
 (a queue that others fill) is faster when asked later; with more slots than recorded the
@@ -17,12 +24,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from hush import semconv
+from hush.insight.computing import computing_of
 from hush.insight.rescheduling import Rescheduling, static_path
 from hush.insight.simulation import load_effect
+from hush.insight.wording import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from hush.insight.computing import Computing
     from hush.insight.tree import TraceTree, TreeNode
 
 __all__ = ("KNEE", "Caution", "Prediction", "WhatIf", "what_if")
@@ -54,7 +64,7 @@ class Prediction:
 class Caution:
     """Why other slots would do less, or other things, than predicted."""
 
-    kind: Literal["load", "rate_limit", "loop_blocked"]
+    kind: Literal["load", "rate_limit", "loop_blocked", "cpu"]
     text: str
     """In words, for people."""
 
@@ -72,7 +82,7 @@ class WhatIf:
     recorded: Prediction
     """What was measured."""
     replayed: Prediction
-    """What the model makes of the recorded limit; the difference is the model's error."""
+    """What the model makes of the recorded limit, uncorrected; the difference is its error."""
     predictions: tuple[Prediction, ...]
     """For each limit asked for, in that order."""
     floor: Prediction
@@ -169,17 +179,24 @@ def _explored(path: str, run: TreeNode, nodes: Sequence[TreeNode], limits: Seque
     model = Rescheduling(run, nodes)
     limit = max(recorded.limit for recorded in model.maps)
 
-    def predict(slots: int) -> Prediction:
-        walls = model.replay(slots)
-        return _prediction(slots, walls.run_s, walls.map_s, walls.used_s)
+    used_s = sum(one.used_s for one in model.maps)
+    recorded = _prediction(limit, run.duration_s, sum(node.duration_s for node in nodes), used_s)
+    walls = model.replay(limit)
+    replayed = _prediction(limit, walls.run_s, walls.map_s, walls.used_s)
+    computing = computing_of(nodes[0])
 
-    recorded = _prediction(
-        limit,
-        run.duration_s,
-        sum(node.duration_s for node in nodes),
-        sum(one.used_s for one in model.maps),
-    )
-    replayed = predict(limit)
+    def predict(slots: int) -> Prediction:
+        if computing is not None and computing.full:
+            # Whatever the slots, all of it has to be computed, one after the other.
+            return _prediction(slots, recorded.run_s, recorded.map_s, used_s)
+        walls = model.replay(slots)
+        run_s = walls.run_s * _correction(recorded.run_s, replayed.run_s)
+        map_s = walls.map_s * _correction(recorded.map_s, replayed.map_s)
+        if computing is not None and computing.binds:
+            run_s = max(run_s, recorded.run_s - computing.rest_s)
+            map_s = max(map_s, recorded.map_s - computing.rest_s)
+        return _prediction(slots, run_s, map_s, walls.used_s)
+
     most = _most_items(model)
     floor = predict(most)
     knee = predict(_first(most, lambda slots: predict(slots).run_s <= KNEE * floor.run_s))
@@ -199,7 +216,7 @@ def _explored(path: str, run: TreeNode, nodes: Sequence[TreeNode], limits: Seque
         predictions=tuple(map(predict, limits)),
         floor=floor,
         knee=knee,
-        cautions=tuple(_cautions(model, floor, replayed)),
+        cautions=tuple(_cautions(model, floor, recorded, computing)),
         reasons=tuple(reasons),
     )
 
@@ -207,6 +224,10 @@ def _explored(path: str, run: TreeNode, nodes: Sequence[TreeNode], limits: Seque
 def _prediction(limit: int, run_s: float, map_s: float, used_s: float) -> Prediction:
     slots_s = limit * map_s
     return Prediction(limit, run_s, map_s, min(1.0, used_s / slots_s) if slots_s > 0.0 else 0.0)
+
+
+def _correction(recorded_s: float, replayed_s: float) -> float:
+    return recorded_s / replayed_s if recorded_s > 0.0 and replayed_s > 0.0 else 1.0
 
 
 def _first(most: int, holds: Callable[[int], bool]) -> int:
@@ -221,7 +242,9 @@ def _first(most: int, holds: Callable[[int], bool]) -> int:
     return low
 
 
-def _cautions(model: Rescheduling, floor: Prediction, replayed: Prediction) -> Iterator[Caution]:
+def _cautions(
+    model: Rescheduling, floor: Prediction, recorded: Prediction, computing: Computing | None
+) -> Iterator[Caution]:
     items = [item for one in model.maps for item in one.items]
     origin_ns = min((item.record.start_ns for item in items), default=0)
     effect = load_effect(
@@ -240,8 +263,9 @@ def _cautions(model: Rescheduling, floor: Prediction, replayed: Prediction) -> I
         if least_s > _BOUND * floor.map_s:
             yield Caution(
                 "rate_limit",
-                f"items waited for {gate.name}, which lets one in every {gate.pace_s:.3g} s: that "
-                f"alone takes {least_s:.3g} s, whatever the slots",
+                f"items waited for {gate.told}: it lets one in every "
+                f"{format_duration(gate.pace_s)}, and so all of them in {format_duration(least_s)} "
+                f"at best, whatever the slots",
             )
             break
     blocked_s = sum(
@@ -250,9 +274,12 @@ def _cautions(model: Rescheduling, floor: Prediction, replayed: Prediction) -> I
         for node in item.walk()
         if node.record.prefix == semconv.SPAN_NODE
     )
-    if blocked_s > _BLOCKED * replayed.map_s:
+    if blocked_s > _BLOCKED * recorded.map_s:
         yield Caution(
             "loop_blocked",
-            f"items held the event loop for {blocked_s:.3g} s, in which no other could go on: "
-            f"more slots do not help those; run such nodes in threads (run_in='thread')",
+            f"items held the event loop for {format_duration(blocked_s)}, in which no other could "
+            f"go on: that takes as long with any number of slots; run such nodes in threads "
+            f"(run_in='thread')",
         )
+    if computing is not None and (said := computing.caution):
+        yield Caution("cpu", said)

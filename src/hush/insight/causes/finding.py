@@ -25,6 +25,7 @@ Kind = Literal[
     "thread_limit",
     "straggler",
     "blocking_node",
+    "cpu_bound",
     "retry_storm",
     "slow_source",
     "timeout",
@@ -54,8 +55,8 @@ EXPLAINS: Final = 0.5
 share of it over."""
 OVERLAPS: Final = 0.2
 """From this share on it is said that a gain comes already with those told before."""
-BACK_TO_BACK_S: Final = 0.005
-"""Steps of the event loop with less than this between them left nobody else a turn."""
+COMPUTES: Final = 0.5
+"""Who held the event loop computed where the process used CPU for this share of that time."""
 TOLD: Final = 3
 """Names in a sentence before "and 5 more"."""
 

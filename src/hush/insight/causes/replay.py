@@ -39,11 +39,15 @@ class Change:
     """Maps whose source gives every item at once."""
     ungated: frozenset[str] = frozenset()
     """Maps whose items wait for no shared limit."""
+    off_loop: frozenset[str] = frozenset()
+    """Maps whose items hold the event loop no more."""
 
     @property
     def touched(self) -> frozenset[str]:
         """Spans that it is about."""
-        return frozenset((*self.durations, *self.limits)) | self.instant | self.ungated
+        return (
+            frozenset((*self.durations, *self.limits)) | self.instant | self.ungated | self.off_loop
+        )
 
 
 NO_CHANGE: Final = Change()
@@ -61,7 +65,13 @@ def both(one: Change, other: Change) -> Change:
         span_id: max(one.limits.get(span_id, 0), other.limits.get(span_id, 0))
         for span_id in ChainMap(dict(one.limits), dict(other.limits))
     }
-    return Change(durations, limits, one.instant | other.instant, one.ungated | other.ungated)
+    return Change(
+        durations,
+        limits,
+        one.instant | other.instant,
+        one.ungated | other.ungated,
+        one.off_loop | other.off_loop,
+    )
 
 
 class Replay(Rescheduling):
@@ -166,7 +176,7 @@ class Replay(Rescheduling):
         span_id = node.record.span_id
         # Where something inside an item changes, waits in there are part of its duration.
         recorded = self.recorded_map(node, gated=not holds or span_id in change.ungated)
-        loads = recorded.loads(duration_s)
+        loads = recorded.loads(duration_s, on_loop=span_id not in change.off_loop)
         if span_id in change.instant:
             loads = [replace(load, source_s=0.0) for load in loads]
         if span_id in change.ungated:
