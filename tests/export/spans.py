@@ -47,6 +47,17 @@ class Source:
         # What the writer has taken off the queue is there once it waits again.
         wait_for(lambda: self.spans_on_disk() + sum(counts.sent.values()) >= len(self.ids))
 
+    def written_or_dropped(self) -> None:
+        """See that all is on the disk or has been dropped."""
+        self.processor.force_flush(0)
+        wait_for(lambda: not self.processor._queue and not self.outbox.memory.count)
+        wait_for(
+            lambda: (
+                self.spans_on_disk() + sum(counts.sent.values()) + sum(counts.dropped.values())
+                >= len(self.ids)
+            )
+        )
+
     def spans_on_disk(self, where: str = ".") -> int:
         return sum(int(path.name.split("-")[3]) for path in self.files(where))
 

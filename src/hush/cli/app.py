@@ -236,3 +236,55 @@ def export(
         store=store,
         as_json=json,
     )
+
+
+spool_app = typer.Typer(
+    help="Show what waits on the disk for receivers of telemetry.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(spool_app, name="spool")
+Spool = Annotated[
+    str | None,
+    typer.Option("--spool", metavar="FOLDER", help="the spools; else $HUSH_SPOOL, else the user's"),
+]
+
+
+@spool_app.callback()
+def spool(ctx: typer.Context, spool: Spool = None, json: Json = False) -> int:
+    """Show what waits on the disk for receivers of telemetry."""
+    if ctx.invoked_subcommand is not None:
+        return 0
+    from hush.cli.spool import list_spools
+
+    return list_spools(path=spool, as_json=json)
+
+
+@spool_app.command("send")
+def spool_send(
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint", metavar="URL", help="the receiver; else OTEL_EXPORTER_OTLP_ENDPOINT"
+        ),
+    ] = None,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="send once more what it had refused")
+    ] = False,
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="TIME", help="for how long, such as 30s")
+    ] = "60s",
+    spool: Spool = None,
+    json: Json = False,
+) -> int:
+    """Send now what waits for a receiver; exits with 1 where something is left."""
+    from hush.cli.reading import read_duration
+    from hush.cli.spool import send_spool
+
+    return send_spool(
+        path=spool,
+        endpoint=endpoint,
+        rejected=rejected,
+        timeout_s=read_duration(timeout, "--timeout"),
+        as_json=json,
+    )

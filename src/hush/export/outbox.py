@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hush.export.batch_file import Payload
 from hush.export.counts import counts, watch
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hush.export.options import Signal
+    from hush.export.receiver import Answer
     from hush.export.route import Route
 
-__all__ = ("Outbox", "open_outbox", "spool_supported")
+__all__ = ("Holder", "Outbox", "open_outbox", "spool_root", "spool_supported")
 
 _LOOK_S: Final = 0.005
 _STATUS_S: Final = 0.25
@@ -48,6 +49,13 @@ _STATUS_S: Final = 0.25
 def spool_supported() -> bool:
     """Say whether this system has what a spool needs; Windows has not."""
     return lockable()
+
+
+class Holder(Protocol):
+    """Who uses an outbox."""
+
+    def queued(self) -> int:
+        """Return how many spans wait there for the outbox."""
 
 
 class Outbox:
@@ -62,7 +70,7 @@ class Outbox:
         """
         self.memory = Memory(spool, routes)
         self._begin()
-        self._holders: weakref.WeakSet[object] = weakref.WeakSet()
+        self._holders: weakref.WeakSet[Holder] = weakref.WeakSet()
         _outboxes.add(self)
         watch(self)
 
@@ -121,6 +129,14 @@ class Outbox:
         if self.spool.content(fresh=True).batches:
             self.start()
 
+    def failures(self) -> dict[Signal, Answer]:
+        """Return what the receiver last answered, of each signal that it does not take."""
+        found: dict[Signal, Answer] = {}
+        for signal, backoff in self._sender.backoffs.items():
+            if backoff.answer is not None:
+                found[signal] = backoff.answer
+        return found
+
     def full(self) -> bool:
         """Say whether new runs are to wait for room on the disk."""
         options = self.options
@@ -161,7 +177,7 @@ class Outbox:
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def hold(self, holder: object) -> None:
+    def hold(self, holder: Holder) -> None:
         """Stay open for one more, who must let go at the end of the process.
 
         There is no end of its own: it would come before those that still have something to
@@ -172,7 +188,7 @@ class Outbox:
         """
         self._holders.add(holder)
 
-    def release(self, holder: object) -> None:
+    def release(self, holder: Holder) -> None:
         """Let one go; with the last one the outbox closes.
 
         Args:
@@ -207,7 +223,9 @@ class Outbox:
 
     def queued(self) -> Mapping[Signal, int]:
         """Return how many of each signal wait in memory."""
-        return self.memory.queued()
+        told: dict[Signal, int] = dict.fromkeys(SIGNALS, 0) | self.memory.queued()
+        told["traces"] += sum(holder.queued() for holder in list(self._holders))
+        return told
 
 
 _outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
@@ -231,7 +249,7 @@ def open_outbox(
     """
     options = SpoolOptions() if options is None else options
     route = route_of(signal, endpoint)
-    root, asked = _root(options)
+    root, asked = spool_root(options)
     folder = folder_for(root, route.base, route.headers)
     with _opening:
         outbox = _open.get(str(folder))
@@ -257,8 +275,12 @@ def open_outbox(
     return outbox
 
 
-def _root(options: SpoolOptions) -> tuple[Path, bool]:
-    """Return the folder of all spools, and whether somebody has asked for it by name."""
+def spool_root(options: SpoolOptions) -> tuple[Path, bool]:
+    """Return the folder of all spools, and whether somebody has asked for it by name.
+
+    Args:
+        options: may name it; else the variable or the default counts.
+    """
     said = said_by_variable()
     named = options.path or (said if isinstance(said, str) else None)
     if named:

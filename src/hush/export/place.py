@@ -7,6 +7,7 @@ of batches.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -128,9 +129,12 @@ def prepare(folder: Path, base: str) -> None:
         OSError: it cannot be made.
     """
     root = folder.parent
-    root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+    # What is there instead of a folder is told below, in words.
+    with contextlib.suppress(FileExistsError):
+        root.mkdir(mode=_PRIVATE, parents=True)
     _check_root(root)
-    folder.mkdir(mode=_PRIVATE, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=_PRIVATE)
     found = _checked(folder)
     if stat.S_IMODE(found.st_mode) & _OTHERS:
         folder.chmod(_PRIVATE)

@@ -80,6 +80,10 @@ class SpoolingMetricExporter(MetricExporter):
         """Wait until the receiver has what is in the spool; see ``Outbox.flush``."""
         return self.outbox.flush(max(timeout_millis, 0) / 1_000)
 
+    def queued(self) -> int:
+        """Return 0: nothing waits here."""
+        return 0
+
     def shutdown(self, timeout_millis: float = 30_000, **_options: Any) -> None:
         """Let go of the outbox, which closes with its last user."""
         del timeout_millis
@@ -115,6 +119,10 @@ class SpoolingLogExporter(LogRecordExporter):
     def force_flush(self, timeout_millis: int = 10_000) -> bool:
         """Wait until the receiver has what is in the spool; see ``Outbox.flush``."""
         return self.outbox.flush(max(timeout_millis, 0) / 1_000)
+
+    def queued(self) -> int:
+        """Return 0: what waits is in the SDK's processor."""
+        return 0
 
     def shutdown(self) -> None:
         """Let go of the outbox, which closes with its last user."""

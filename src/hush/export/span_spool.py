@@ -39,7 +39,7 @@ HALF: Final = 0.5
 REQUEST_BYTES: Final = 4 * 1024 * 1024
 """What receivers take by default, those that speak gRPC inside too."""
 STALLED_S: Final = 1.0
-"""How long the end of the process waits for a writer that gets nowhere, in seconds."""
+"""How long anybody waits for a writer that gets nowhere, in seconds."""
 
 
 class _Marker:
@@ -87,6 +87,8 @@ class SpoolingSpanProcessor(SpanProcessor):
         self._many = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._handed = 0
+        self._stalled = -1
 
     # --- called by whoever ends a span -----------------------------------------------------------
 
@@ -94,7 +96,8 @@ class SpoolingSpanProcessor(SpanProcessor):
         """Queue a span that is sampled; never raises.
 
         It waits, a thousandth of a second at a time, only where spans end faster than they
-        can be written for so long that the queue is nearly full.
+        can be written for so long that the queue is nearly full; and for a second, once,
+        where it is full because the disk stands still.
 
         Args:
             span: has ended.
@@ -117,10 +120,20 @@ class SpoolingSpanProcessor(SpanProcessor):
             self._start()
 
     def _room(self) -> bool:
-        memory = self.outbox.memory
-        if not memory.trouble and len(self._queue) >= self._brake:
+        """Give way to the writer, and say whether there is room then."""
+        memory, queue = self.outbox.memory, self._queue
+        handed = self._handed
+        if not memory.trouble and self._stalled != handed:
+            give_up = time.monotonic() + STALLED_S
             time.sleep(BRAKE_S)
-        if len(self._queue) + memory.count < self._limit:
+            while len(queue) + memory.count >= self._limit and not memory.trouble:
+                if time.monotonic() > give_up:
+                    if self._handed == handed:
+                        # Nobody waits a second time for a disk that stands still.
+                        self._stalled = handed
+                    break
+                time.sleep(BRAKE_S)
+        if len(queue) + memory.count < self._limit:
             return True
         reason = memory.trouble or "queue_full"
         counts.drop("traces", reason, 1)
@@ -149,6 +162,10 @@ class SpoolingSpanProcessor(SpanProcessor):
     def crowded(self) -> bool:
         """Say whether new runs should wait: the queue is half full, or the disk is."""
         return len(self._queue) + self.outbox.memory.count >= self._half or self.outbox.full()
+
+    def queued(self) -> int:
+        """Return how many spans are not yet written."""
+        return len(self._queue)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Write all that has ended so far to the disk, and wait until the receiver has it.
@@ -235,6 +252,7 @@ class SpoolingSpanProcessor(SpanProcessor):
             if spans:
                 self._encode(spans)
         finally:
+            self._handed += 1
             for one in taken:
                 if isinstance(one, _Marker):
                     one.reached.set()

@@ -1,0 +1,150 @@
+"""When spans end faster than the disk takes them: new runs wait, and nothing is dropped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from hush.core import END, PARENT, START, CodeNode, Each, GraphNode, Hush, MapNode
+from hush.export.counts import counts
+from hush.export.spool import Spool
+from hush.observe.tracing import override_provider
+from tests.export.collector import NOBODY, collecting
+from tests.export.spans import Source, sending, wait_for
+
+
+class Disk:
+    """A disk that takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.asked = threading.Event()
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    real, made = Spool.write, Disk()
+
+    def write(self, payload):
+        made.asked.set()
+        assert made.go_on.wait(50)
+        return real(self, payload)
+
+    monkeypatch.setattr(Spool, "write", write)
+    yield made
+    made.go_on.set()
+
+
+def engine() -> Hush:
+    with GraphNode(name="g") as graph:
+        START >> CodeNode(name="n", code_fn=lambda: {"y": 1}, outputs={"y": PARENT}) >> END
+    return Hush(graph)
+
+
+def crowd(source: Source, disk: Disk) -> None:
+    source.end(1)
+    assert disk.asked.wait(20)
+    source.end(60)
+    assert source.processor.crowded()
+
+
+async def test_a_run_waits_until_there_is_room(tmp_path: Path, disk: Disk):
+    ended: list[float] = []
+
+    async def run() -> None:
+        await engine().run()
+        ended.append(time.monotonic())
+
+    with sending(NOBODY, tmp_path, queue_size=100, start_wait_s=50) as source:
+        crowd(source, disk)
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            await anyio.sleep(0.3)
+            assert ended == []
+            disk.go_on.set()
+        assert len(ended) == 1
+    assert counts.held_runs == 1
+    assert counts.dropped == {}
+
+
+@pytest.mark.parametrize(("start_wait_s", "deadline_s"), [(0.2, None), (50, 0.2), (0, None)])
+async def test_the_wait_is_bounded(
+    tmp_path: Path, disk: Disk, start_wait_s: float, deadline_s: float | None
+):
+    with sending(NOBODY, tmp_path, queue_size=100, start_wait_s=start_wait_s) as source:
+        crowd(source, disk)
+        with anyio.fail_after(20):
+            result = await engine().run(deadline_s=deadline_s)
+        assert result["y"] == 1
+        disk.go_on.set()
+
+
+async def test_the_wait_can_be_cancelled(tmp_path: Path, disk: Disk):
+    with sending(NOBODY, tmp_path, queue_size=100, start_wait_s=50) as source:
+        crowd(source, disk)
+        with anyio.move_on_after(0.2) as scope:
+            await engine().run()
+        assert scope.cancelled_caught
+        disk.go_on.set()
+
+
+async def test_a_full_spool_that_blocks_holds_runs_for_as_long_as_it_takes(tmp_path: Path):
+    options = {"max_bytes": 1024 * 1024, "when_full": "block", "start_wait_s": 0.0}
+    with sending(NOBODY, tmp_path, **options) as source:
+        for _ in range(40):
+            source.end(1, "x" * 30_000)
+        wait_for(source.outbox.full)
+        with anyio.move_on_after(0.3) as scope:
+            await engine().run()
+        assert scope.cancelled_caught
+        for path in source.files():
+            path.unlink()
+        with anyio.fail_after(20):
+            await engine().run()
+
+
+async def test_runs_that_end_spans_faster_than_they_are_written_lose_none(tmp_path: Path):
+    with GraphNode(name="many") as graph:
+        with MapNode(name="m", inputs={"x": Each(range(300))}, span_budget=None) as each:
+            START >> CodeNode(name="n", code_fn=lambda x: {}, inputs={"x": PARENT}) >> END
+        START >> each >> END
+    many = Hush(graph)
+    with collecting() as collector, sending(collector, tmp_path, queue_size=400) as source:
+        with override_provider(source.provider):
+            async with anyio.create_task_group() as group:
+                for _ in range(6):
+                    group.start_soon(many.run)
+        with anyio.fail_after(40):
+            while len(collector.stored) < 6 * 602:
+                await anyio.sleep(0.01)
+        assert source.processor.force_flush(20_000)
+        assert len(collector.stored) == 6 * 602
+        assert collector.twice == 0
+    assert counts.dropped == {}
+
+
+def test_a_tight_loop_loses_none(tmp_path: Path):
+    with collecting() as collector, sending(collector, tmp_path, queue_size=1_000) as source:
+        source.end(20_000)
+        assert source.processor.force_flush(40_000)
+        assert sorted(collector.stored) == sorted(source.ids)
+    assert counts.dropped == {}
+    assert source.processor._queue.__len__() == 0
+
+
+def test_ending_a_span_never_waits_for_a_disk_that_stands_still(tmp_path: Path, disk: Disk):
+    with sending(NOBODY, tmp_path, queue_size=100, exit_s=0.1) as source:
+        source.end(1)
+        assert disk.asked.wait(20)
+        began = time.monotonic()
+        source.end(1_000)
+        assert time.monotonic() - began < 20
+        assert counts.dropped_for("queue_full") > 0
+        disk.go_on.set()
+    kept = source.spans_on_disk()
+    assert kept + sum(counts.dropped.values()) == 1_001
