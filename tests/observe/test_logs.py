@@ -277,6 +277,8 @@ def test_a_line_keeps_what_it_says_of_itself(lines):
     assert (first["level"], first["logger"], first["level_"]) == ("info", "app", "fake")
     assert first["trace_id"] == "fake"  # outside of a run there is no other
     assert (second["event"], second["event_"]) == ("real", "fake")
+    structlog.get_logger("app").info("the same", level="info")
+    assert "level_" not in lines()[-1]
 
 
 class Hostile:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
+from hush import semconv
 from hush.cli import exits
 from hush.cli.opening import checked_store
 from hush.cli.progress import Progress
@@ -18,6 +19,7 @@ from hush.cli.signals import Signals
 from hush.cli.target import load_engine
 from hush.errors import RunError
 from hush.observe.configuration import configure
+from hush.observe.log_output import LineHandler
 from hush.runtime.failing import only_interrupt
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ("run",)
 
+IDS = frozenset((semconv.LOG_TRACE_ID, semconv.LOG_SPAN_ID, semconv.RUN_ID, semconv.GRAPH_NAME))
+"""Fields that are the same on all lines of a run, or of use to programs only."""
 _FLUSH_S = 10.0
 _LEAVE_S = 1.0
 
@@ -152,10 +156,34 @@ def _ran(
         # After the import: a module may set up tracing of its own, which then counts.
         telemetry = _configure(store)
         engine.check_inputs(inputs)
-        ending = _once(engine, inputs, backend, deadline_s, progress, signals)
+        with _own_log():
+            ending = _once(engine, inputs, backend, deadline_s, progress, signals)
         telemetry.flush(_FLUSH_S)
         telemetry.shutdown()
     return ending
+
+
+@contextmanager
+def _own_log() -> Iterator[None]:
+    """Show what is logged from warnings on, above the progress, unless the user's code has
+    set that up already.
+    """
+    import logging  # noqa: PLC0415  # for a run only
+
+    if logging.getLogger().handlers:
+        yield
+        return
+    from hush.observe.logs import configure_logging  # noqa: PLC0415  # for a run only
+
+    made = configure_logging("console", level="WARNING", stream="stderr", export=False)
+    for handler in made.handlers:
+        if isinstance(handler, LineHandler):
+            # There is one run, and its ids stand below.
+            handler.hidden = IDS
+    try:
+        yield
+    finally:
+        made.restore()
 
 
 def _once(

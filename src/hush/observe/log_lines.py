@@ -86,10 +86,13 @@ def line_of(record: logging.LogRecord) -> dict[str, Any]:
             line["…"] = "[fields left out]"
             break
         key = reader.text(name) or "_"
+        plain = _plain(reader, value, key)
+        if key in line and line[key] == plain:
+            continue
         while key in line:
             # What the line says of itself stays what it is.
             key += "_"
-        line[key] = _plain(reader, value, key)
+        line[key] = plain
     if error is not None:
         facts = exception_facts(error, settings.redactor)
         line[semconv.EXCEPTION_TYPE] = facts.type

@@ -33,7 +33,11 @@ _nesting = threading.local()
 
 
 class LineHandler(logging.Handler):
-    """Writes each record as a line to a standard stream, whichever that is by then."""
+    """Writes each record as a line to a standard stream, whichever that is by then.
+
+    Attributes:
+        hidden: fields that are left out, where all lines have the same.
+    """
 
     def __init__(self, stream: StreamName | IO[str], style: LogStyle) -> None:
         """Write nothing yet.
@@ -48,6 +52,7 @@ class LineHandler(logging.Handler):
         self._style = style
         self._coloured = _console(colours=True)
         self._plain = _console(colours=False)
+        self.hidden: frozenset[str] = frozenset()
 
     @property
     def stream(self) -> IO[str] | None:
@@ -77,7 +82,9 @@ class LineHandler(logging.Handler):
         if style == "auto":
             style = "console" if terminal else "json"
         try:
-            line = line_of(record)
+            line = {
+                name: value for name, value in line_of(record).items() if name not in self.hidden
+            }
             if style == "json":
                 return _json(line, ascii_only=not _takes_all(stream))
             text = (self._coloured if terminal else self._plain)(line)
