@@ -1,0 +1,319 @@
+"""The files of deploy/ agree with their schemas, with each other, and with what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.deploy.servers import DEPLOY
+
+ROOT = DEPLOY.parent
+KUBERNETES = DEPLOY / "kubernetes"
+KUBERNETES_VERSION = "1.30"
+COMPOSE = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())
+OPEN_TO_ALL = {"0.0.0.0", "::", ""}
+# ServiceMonitor is a type of the Prometheus operator, which Kubernetes itself knows nothing of.
+FOREIGN = {"ServiceMonitor"}
+
+
+# --- compose ------------------------------------------------------------------------------
+
+
+def test_compose_agrees_with_its_schema():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "check_jsonschema",
+            "--builtin-schema",
+            "vendor.compose-spec",
+            str(DEPLOY / "docker-compose.yml"),
+        ],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_a_service_is_closed_pinned_and_limited(name):
+    service = COMPOSE["services"][name]
+    for port in service.get("ports", ()):
+        assert port.startswith("127.0.0.1:"), f"{name}: {port} is open to the network"
+    assert service["cap_drop"] == ["ALL"]
+    assert service["read_only"] is True
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    if "build" not in service:
+        assert re.search(r":v?\d+\.\d+\.\d+$", service["image"]), f"{name} is not pinned"
+    if name == "volumes":
+        assert "restart" not in service
+        assert service["network_mode"] == "none"
+        return
+    assert service["restart"] == "unless-stopped"
+    assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
+    if "build" not in service:  # the example's user is in its Dockerfile
+        assert not service["user"].startswith("0:")
+
+
+def test_every_program_of_compose_is_asked_whether_it_is_well():
+    asked = {name for name, service in COMPOSE["services"].items() if "healthcheck" in service}
+    # The collector's image has no shell: the service beside it asks. The example's Dockerfile does.
+    assert asked == set(COMPOSE["services"]) - {"volumes", "otel-collector", "example"}
+    assert "HEALTHCHECK" in (DEPLOY / "example" / "Dockerfile").read_text()
+
+
+def test_what_compose_mounts_and_builds_is_there():
+    for name, service in COMPOSE["services"].items():
+        for mount in service.get("volumes", ()):
+            source = mount.split(":")[0]
+            if source.startswith("."):
+                assert (DEPLOY / source).exists(), f"{name}: {source}"
+            else:
+                assert source in COMPOSE["volumes"], f"{name}: {source}"
+    build = COMPOSE["services"]["example"]["build"]
+    assert (DEPLOY / build["context"] / build["dockerfile"]).is_file()
+
+
+def test_variables_of_compose_are_explained():
+    used = set(re.findall(r"\$\{(\w+)[:}]", (DEPLOY / "docker-compose.yml").read_text()))
+    explained = set(re.findall(r"^(\w+)=", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
+    assert used == explained
+    # Each has the default that the example shows.
+    for name, default in re.findall(
+        r"\$\{(\w+):-([^}]*)\}", (DEPLOY / "docker-compose.yml").read_text()
+    ):
+        assert f"\n{name}={default}\n" in (DEPLOY / ".env.example").read_text()
+
+
+def test_settings_reach_the_configuration_they_are_for():
+    for service, file in (("jaeger", "jaeger"), ("otel-collector", "otel-collector")):
+        config = (DEPLOY / file / "config.yaml").read_text()
+        wanted = set(re.findall(r"\$\{env:(\w+)", config))
+        given = set(COMPOSE["services"][service]["environment"]) - {"GOMEMLIMIT"}
+        # What is not given has a default in the file.
+        assert given <= wanted, f"{service}: nobody reads {given - wanted}"
+
+
+def test_prometheus_reads_programs_that_are_there():
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    hosts = set()
+    for job in config["scrape_configs"]:
+        for group in job.get("static_configs", ()):
+            hosts |= {target.split(":")[0] for target in group["targets"]}
+        for group in job.get("dns_sd_configs", ()):
+            hosts |= set(group["names"])
+    assert hosts - {"127.0.0.1"} <= set(COMPOSE["services"])
+
+
+# --- Kubernetes ------------------------------------------------------------------------------
+
+
+def documents(path):
+    return [found for found in yaml.safe_load_all(path.read_text()) if found]
+
+
+def validate(document):
+    if document["kind"] in FOREIGN or "kustomize" in document["apiVersion"]:
+        return
+    kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+
+
+MANIFESTS = sorted(path for path in KUBERNETES.rglob("*.yaml") if path.name != "kustomization.yaml")
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_a_manifest_agrees_with_the_schemas_of_kubernetes(path):
+    for document in documents(path):
+        validate(document)
+
+
+def test_the_schemas_find_what_is_wrong():
+    document = documents(KUBERNETES / "base" / "jaeger.yaml")[0]
+    document["spec"]["replicsa"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError):
+        validate(document)
+
+
+def workloads():
+    for path in MANIFESTS:
+        for document in documents(path):
+            if document["kind"] in {"Deployment", "StatefulSet"}:
+                yield document["metadata"]["name"], document
+
+
+@pytest.mark.parametrize(("name", "workload"), list(workloads()))
+def test_a_pod_is_closed_limited_and_probed(name, workload):
+    pod = workload["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"].keys() == {"requests", "limits"}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] in {port["name"] for port in container["ports"]}
+    claims = {"jaeger", "grafana"} if workload["kind"] == "Deployment" else set()
+    if workload["kind"] == "StatefulSet":
+        assert workload["spec"]["volumeClaimTemplates"], f"{name} keeps nothing"
+    else:
+        assert any(
+            volume.get("persistentVolumeClaim", {}).get("claimName") in claims
+            for volume in pod["volumes"]
+        )
+
+
+def test_compose_and_kubernetes_run_the_same_versions_with_the_same_settings():
+    for name, workload in workloads():
+        (container,) = workload["spec"]["template"]["spec"]["containers"]
+        service = COMPOSE["services"][name]
+        assert container["image"].removesuffix(":latest") == service["image"]
+        variables = {entry["name"]: entry.get("value") for entry in container.get("env", ())}
+        for key, value in service.get("environment", {}).items():
+            default = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value))
+            if "${" not in default and default:
+                # Kubernetes gives each claim a folder that is not empty: one below it is used.
+                assert variables.get(key, "").removesuffix("/queue") == default, f"{name}: {key}"
+
+
+def test_configuration_is_not_copied():
+    # kubernetes/ holds no configuration of the programs; each folder beside it makes ConfigMaps.
+    base = yaml.safe_load((KUBERNETES / "base" / "kustomization.yaml").read_text())
+    for name in ("jaeger", "otel-collector", "prometheus", "grafana"):
+        assert f"../../{name}" in base["resources"]
+        made = yaml.safe_load((DEPLOY / name / "kustomization.yaml").read_text())
+        for generated in made["configMapGenerator"]:
+            for file in generated["files"]:
+                assert (DEPLOY / name / file.split("=")[-1]).is_file()
+    dashboards = {path.name for path in (DEPLOY / "grafana" / "dashboards").glob("*.json")}
+    text = (DEPLOY / "grafana" / "kustomization.yaml").read_text()
+    assert all(name in text for name in dashboards)
+
+
+def kustomize():
+    named = os.environ.get("HUSH_KUSTOMIZE") or shutil.which("kustomize")
+    if named:
+        return named
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    compiled = cache / "hush" / "kustomize-v5.7.1" / "kustomize"
+    return str(compiled) if compiled.is_file() else None
+
+
+@pytest.mark.parametrize("overlay", ["local", "production"])
+def test_an_overlay_can_be_built(overlay):
+    program = kustomize()
+    if program is None:
+        what = "no kustomize: deploy/install-kustomize.sh compiles one"
+        if os.environ.get("HUSH_REQUIRE_BACKENDS") == "1":
+            pytest.fail(what, pytrace=False)
+        pytest.skip(what)
+    done = subprocess.run(
+        [program, "build", str(KUBERNETES / "overlays" / overlay)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    built = [found for found in yaml.safe_load_all(done.stdout) if found]
+    for document in built:
+        validate(document)
+        if document["kind"] != "Namespace":
+            assert document["metadata"]["namespace"] == "hush"
+    maps = {found["metadata"]["name"]: found for found in built if found["kind"] == "ConfigMap"}
+    text = done.stdout
+    for name, found in maps.items():
+        # The name changes with the content, and whoever reads it knows it by that name.
+        assert re.search(r"-[a-z0-9]{10}$", name)
+        assert text.count(name) >= 2, f"nobody reads {name}"
+        # kubectl notes down what it applied, and refuses beyond 256 KiB.
+        assert len(json.dumps(found)) < 200_000
+    (jaeger,) = (found for name, found in maps.items() if re.fullmatch(r"jaeger-\w+", name))
+    assert jaeger["data"]["config.yaml"] == (DEPLOY / "jaeger" / "config.yaml").read_text()
+
+
+# --- Grafana's provisioning, systemd -------------------------------------------------------------
+
+
+def test_data_sources_lead_to_each_other():
+    text = (DEPLOY / "grafana" / "provisioning" / "datasources" / "hush.yaml").read_text()
+    sources = {found["uid"]: found for found in yaml.safe_load(text)["datasources"]}
+    to_traces = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    assert [entry["datasourceUid"] for entry in to_traces] == ["jaeger"]
+    assert sources["jaeger"]["jsonData"]["tracesToMetrics"]["datasourceUid"] == "prometheus"
+    # Grafana puts a variable of its environment where a single dollar stands.
+    grafana = COMPOSE["services"]["grafana"]["environment"]
+    for name in re.findall(r"(?<!\$)\$\{?(\w+)", re.sub(r"#.*", "", text)):
+        assert name in grafana, f"{name} is not in Grafana's environment"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+@pytest.mark.parametrize("unit", sorted((DEPLOY / "systemd").glob("*.service")), ids=str)
+def test_systemd_takes_the_unit(unit, tmp_path):
+    text = unit.read_text()
+    # It asks whether the program exists, which it does not on the machine of the tests.
+    text = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE)
+    copy = tmp_path / unit.name
+    copy.write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(copy)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    complaints = [line for line in done.stderr.splitlines() if unit.name in line]
+    assert not complaints, done.stderr
+
+
+# --- what people are told to type --------------------------------------------------------------
+
+
+def texts():
+    yield from (ROOT / "docs" / "runbooks").glob("*.md")
+    yield from (
+        ROOT / "docs" / "operate.md",
+        DEPLOY / "README.md",
+        DEPLOY / "prometheus" / "rules" / "alerts.yml",
+        *(DEPLOY / "dashboards").glob("*.py"),
+    )
+
+
+def test_commands_of_hush_that_people_are_told_to_type_exist():
+    help_of = {}
+    typed = set()
+    for path in texts():
+        text = path.read_text(encoding="utf-8")
+        for line in re.findall(r"^\$ hush (.+?)(?: +#.*)?$", text, re.MULTILINE):
+            typed.add(line)
+        for line in re.findall(r"`hush ([^`]+)`", text):
+            typed.add(line)
+        for line in re.findall(r"\bhush (doctor|why|show|traces|whatif|diff)\b", text):
+            typed.add(line)
+    assert len(typed) > 10
+    for line in sorted(typed):
+        command, *arguments = line.split()
+        if command not in help_of:
+            done = subprocess.run(
+                [sys.executable, "-m", "hush.cli", command, "--help"],
+                capture_output=True,
+                encoding="utf-8",
+                check=False,
+                env={**os.environ, "COLUMNS": "200"},
+            )
+            assert done.returncode == 0, f"hush {line}: {done.stderr}"
+            help_of[command] = done.stdout
+        for option in arguments:
+            if option.startswith("--"):
+                assert option in help_of[command], f"hush {line}: there is no {option}"
