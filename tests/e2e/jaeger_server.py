@@ -57,6 +57,7 @@ class JaegerServer:
         """Base URL of the query API and the UI."""
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._ports: list[int] = []
 
     def __enter__(self) -> Self:
         # Between choosing a free port and its use another process may take it.
@@ -73,12 +74,22 @@ class JaegerServer:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
+    def kill(self) -> None:
+        """End the process at once; what it had in memory is gone."""
+        if self._process is not None:
+            self._process.kill()
+        self._stop()
+
+    def start_again(self) -> None:
+        """Start a new process where the one that was stopped had been."""
+        self._start(self._ports)
+
     @property
     def client(self) -> JaegerClient:
         return JaegerClient(self.query)
 
-    def _start(self) -> None:
-        ports = _free_ports(5)
+    def _start(self, ports: list[int] | None = None) -> None:
+        ports = self._ports = ports or _free_ports(5)
         otlp_http, otlp_grpc, query_http, query_grpc, health = (f"127.0.0.1:{p}" for p in ports)
         self.otlp_http = f"http://{otlp_http}"
         self.otlp_grpc = f"http://{otlp_grpc}"

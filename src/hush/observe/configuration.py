@@ -151,7 +151,7 @@ def configure(
         prometheus_host: the address to listen on; ``0.0.0.0`` for all of the machine's.
         logs: writes log lines, see :func:`~hush.observe.logs.configure_logging`: ``json``,
             ``console``, or ``auto``, which True means too. None and False leave logging alone.
-        spool: whether spans for an OTLP receiver wait on the disk until it has taken them:
+        spool: whether what goes to an OTLP receiver waits on the disk until it has taken it:
             False keeps them in memory only, a path is the folder to use, and
             :class:`~hush.export.options.SpoolOptions` say more. None reads ``HUSH_SPOOL``,
             and does unless that is ``off``.
@@ -177,6 +177,8 @@ def configure(
         raise ValueError(f"store={store!r}: expected True, False, None or a path")
     if redactor is not None:
         settings.redactor = redactor
+    if spool is not None:
+        settings.spool = spool
     with _lock, _without_empty_variables():
         provider = trace.get_tracer_provider()
         if not isinstance(provider, trace.ProxyTracerProvider):

@@ -24,6 +24,8 @@ from hush.observe.metric_exporters import otlp_protocol, signal_url
 from hush.observe.patience import EXIT_S, done_within
 from hush.observe.pins import ours
 from hush.observe.resource import resource_of
+from hush.observe.spooling import outbox_of
+from hush.observe.variables import number_from
 
 if TYPE_CHECKING:
     from opentelemetry._logs import Logger, LoggerProvider
@@ -44,6 +46,9 @@ SKIPPED: Final = frozenset(
     )
 )
 """Fields for which a record of OpenTelemetry has a place of its own."""
+QUEUE: Final = 65_536
+DELAY_MS: Final = 200
+"""How long a record may wait to be written to the spool, in milliseconds."""
 LOGGERS: Final = 1_000
 """Most loggers that are told apart."""
 
@@ -93,6 +98,7 @@ def logger_provider(endpoint: str | None, service_name: str | None) -> tuple[Log
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor  # noqa: PLC0415  # likewise
 
     exporter: Any
+    queue = delay_ms = None
     if otlp_protocol("LOGS", endpoint) == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (  # noqa: PLC0415  # needs grpc
             OTLPLogExporter as GrpcExporter,
@@ -100,11 +106,23 @@ def logger_provider(endpoint: str | None, service_name: str | None) -> tuple[Log
 
         exporter = GrpcExporter()
     else:
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415  # needs requests
+        url = signal_url("LOGS", endpoint)
+        outbox = outbox_of("logs", endpoint)
+        if outbox is not None:
+            from hush.export.signal_exporters import SpoolingLogExporter  # noqa: PLC0415  # needs requests
 
-        exporter = OTLPLogExporter(endpoint=signal_url("LOGS", endpoint))
+            exporter = SpoolingLogExporter(outbox)
+            # The queue has to hold what comes until it is written; nobody waits for a receiver.
+            queue = number_from("OTEL_BLRP_MAX_QUEUE_SIZE", QUEUE)
+            delay_ms = number_from("OTEL_BLRP_SCHEDULE_DELAY", DELAY_MS)
+        else:
+            from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415  # likewise
+
+            exporter = OTLPLogExporter(endpoint=url)
     made = SdkProvider(resource=resource_of(service_name), shutdown_on_exit=False)
-    made.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    made.add_log_record_processor(
+        BatchLogRecordProcessor(exporter, schedule_delay_millis=delay_ms, max_queue_size=queue)
+    )
     otel_logs.set_logger_provider(made)
     atexit.register(stop, made)
     return made, True

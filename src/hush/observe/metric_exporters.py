@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from hush.observe.exporters import TRACES_PATH, traces_url
+from hush.observe.spooling import outbox_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,11 +81,17 @@ def _otlp(endpoint: str | None) -> MetricExporter:
         )
 
         return GrpcExporter()
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415  # needs requests and protobuf
+    url = signal_url("METRICS", endpoint)
+    outbox = outbox_of("metrics", endpoint)
+    if outbox is not None:
+        from hush.export.signal_exporters import SpoolingMetricExporter  # noqa: PLC0415  # needs requests and protobuf
+
+        return SpoolingMetricExporter(outbox)
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import (  # noqa: PLC0415  # likewise
         OTLPMetricExporter,
     )
 
-    return OTLPMetricExporter(endpoint=signal_url("METRICS", endpoint))
+    return OTLPMetricExporter(endpoint=url)
 
 
 def otlp_protocol(signal: str, endpoint: str | None) -> str:

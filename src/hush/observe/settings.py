@@ -10,6 +10,7 @@ from hush.observe.redaction import redact_secrets
 if TYPE_CHECKING:
     from hush.export.trace_store import TraceStoreProcessor
     from hush.observe.redaction import Redactor
+    from hush.observe.spooling import SpoolChoice
 
 __all__ = ("Settings", "settings")
 
@@ -22,6 +23,8 @@ class Settings:
     """Every text that leaves the process passes it first."""
     store: TraceStoreProcessor | None = None
     """What writes spans into the local trace store; None where nothing does."""
+    spool: SpoolChoice = None
+    """Whether what goes to an OTLP receiver is spooled; None leaves it to the variable."""
     placed: bool = False
     """Whether runs leave marks for lines of the log."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hush.export.options import SpoolOptions
 from hush.export.place import said_by_variable
 from hush.observe.exporters import check_endpoint
+from hush.observe.settings import settings
 from hush.observe.variables import number_from
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
     from hush.export.options import Signal
+    from hush.export.outbox import Outbox
 
-__all__ = ("SpoolChoice", "add_spool", "spool_options")
+__all__ = ("SpoolChoice", "add_spool", "outbox_of", "spool_options")
 
 SpoolChoice = bool | str | os.PathLike[str] | SpoolOptions | None
 """Whether what goes to an OTLP receiver waits on the disk, where, and how much; None leaves it
@@ -71,6 +73,27 @@ def _with_variables(options: SpoolOptions) -> SpoolOptions:
         batch_size=min(number_from("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", options.batch_size), queue),
         interval_s=delay_ms / 1_000,
     )
+
+
+def outbox_of(signal: Signal, endpoint: str | None) -> Outbox | None:
+    """Return the way out for metrics or logs, as :func:`configure` was asked for it.
+
+    Args:
+        signal: which.
+        endpoint: as for :func:`~hush.observe.configuration.configure`.
+
+    Returns:
+        None where an exporter has to send them.
+
+    Raises:
+        ValueError: the folder that was named for the spool is not safe.
+    """
+    options = spool_options(settings.spool, signal, endpoint)
+    if options is None:
+        return None
+    from hush.export.outbox import open_outbox  # noqa: PLC0415  # needs requests and protobuf
+
+    return open_outbox(signal, endpoint, options)
 
 
 def add_spool(provider: TracerProvider, endpoint: str | None, choice: SpoolChoice) -> Path | None:
