@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +67,14 @@ with GraphNode(name=HOSTILE) as hostile:
     START >> CodeNode(name="a", code_fn=lambda: {}) >> END
 
 
+def refuse():
+    raise PermissionError
+
+
+with GraphNode(name="broken") as broken:
+    START >> CodeNode(code_fn=refuse) >> END
+
+
 async def main():
     global gate
     gate = asyncio.Event()
@@ -82,6 +92,12 @@ async def main():
         elif command == "hostile":
             for _ in range(count):
                 await Hush(hostile).run()
+        elif command == "break":
+            for _ in range(count):
+                try:
+                    await Hush(broken).run()
+                except RunError:
+                    pass
         elif command == "stick":
             background += [asyncio.create_task(Hush(stuck).run()) for _ in range(count)]
             await asyncio.sleep(0.1)
@@ -193,6 +209,37 @@ def test_prometheus_counts_what_happened(prometheus_binary):
         assert kinds["hush_run_active"] == kinds["hush_slots_used"] == "gauge"
         # In OpenMetrics, which it asks for, the family goes without the suffix.
         assert kinds["hush_retries"] == "counter"
+
+
+@pytest.mark.timeout(180)
+def test_every_question_of_the_documentation_has_an_answer(prometheus_binary):
+    page = (Path(__file__).parents[2] / "docs" / "metrics-and-logs.md").read_text("utf-8")
+    questions = re.findall(r"^```promql\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(questions) == 10
+    with (
+        service() as svc,
+        PrometheusServer(prometheus_binary, [f"127.0.0.1:{svc.port}"]) as prometheus,
+    ):
+        # A rate needs two scrapes, and a quantity that grew between them.
+        runs = 'sum(hush_run_duration_seconds_count{hush_graph_name="shop"})'
+        for total in (4, 8):
+            svc.do("break", 1)
+            svc.do("shop", 4)
+            prometheus.wait_for(lambda total=total: prometheus.number(runs) == total, "scraped")
+        svc.do("stick", 1)
+        prometheus.wait_for(lambda: prometheus.query("hush_slots_used > 0") != [], "scraped")
+        for question in questions:
+            if "gen_ai" in question or "hush_llm" in question:
+                # No model is asked here; what does not parse raises.
+                assert prometheus.query(question) == []
+            elif question.startswith("max by"):
+                assert prometheus.query(question.replace("> 60", "> 0")) != [], question
+            elif 'hush_map_bound_by="limit"' in question:
+                assert prometheus.values(question, NODE).keys() <= {"items", "all"}
+            else:
+                asked = question.replace(":15s]", ":1s]")  # fewer seconds have to pass
+                prometheus.wait_for(lambda asked=asked: prometheus.query(asked) != [], question)
+        svc.do("release", 1)
 
 
 @pytest.mark.timeout(180)

@@ -13,6 +13,8 @@ from hush import semconv
 from hush.observe.labels import Names, Series, Values
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.metrics import Counter, Histogram, Meter
 
 __all__ = ("SECONDS", "Measure", "WorkflowMeters")
@@ -44,9 +46,13 @@ NODE: Final = (semconv.GRAPH_NAME, semconv.NODE_NAME)
 
 
 class Measure:
-    """One instrument with the label sets that it has had."""
+    """One instrument with the label sets that it has had.
 
-    __slots__ = ("_record", "_series")
+    Attributes:
+        record: takes an amount and a label set.
+    """
+
+    __slots__ = ("_series", "record")
 
     def __init__(self, instrument: Histogram | Counter, *labels: str) -> None:
         """Keep the instrument.
@@ -57,7 +63,7 @@ class Measure:
         """
         # By what the API promises, not by class: providers need not derive from it.
         record = getattr(instrument, "record", None)
-        self._record = instrument.add if record is None else record  # type: ignore[union-attr]  # has one of the two
+        self.record: Callable[..., None] = instrument.add if record is None else record  # type: ignore[union-attr]  # has one of the two
         self._series = Series(*labels)
 
     def take(self, amount: float, *key: str | None) -> None:
@@ -67,7 +73,11 @@ class Measure:
             amount: not negative; what is, comes of a clock and counts as nothing.
             *key: values of the labels, None for one that does not apply.
         """
-        self._record(max(amount, 0.0), self._series.of(*key))
+        self.record(max(amount, 0.0), self._series.of(*key))
+
+    def labels(self, *key: str | None) -> dict[str, str]:
+        """Return the label set of a key, for who records often; it must not be changed."""
+        return self._series.of(*key)
 
 
 class WorkflowMeters:

@@ -40,7 +40,7 @@ HEARD: Final = frozenset(
 class RunMetrics:
     """The metrics of one run: they all have its graph's name."""
 
-    __slots__ = ("_graph", "meters", "on_fault")
+    __slots__ = ("_graph", "_of_items", "_of_nodes", "meters", "on_fault")
 
     def __init__(self, meters: WorkflowMeters, on_fault: Callable[[Exception], None]) -> None:
         """Measure nothing yet.
@@ -52,6 +52,9 @@ class RunMetrics:
         self.meters = meters
         self.on_fault = on_fault
         self._graph: str | None = None
+        # What most of them come to, item after item: made once in a run.
+        self._of_items: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
+        self._of_nodes: dict[tuple[str, object], dict[str, str]] = {}
 
     def watch(
         self, manager: AbstractContextManager[Observation], scope: Scope
@@ -114,31 +117,43 @@ class RunMetrics:
             meters.cost_wasted.take(heard[semconv.WASTED_USD], graph)
 
     def _item(self, scope: Scope, ending: Ending, took: float) -> None:
-        meters, outcome = self.meters, ending.outcome
-        graph, node = self.begun(scope)
-        meters.item.take(took, graph, node, outcome)
-        slot_s = scope.facts.get(semconv.WAIT_SLOT_S)
+        meters, facts, outcome = self.meters, scope.facts, ending.outcome
+        known = self._of_items.get(scope.name) if outcome == semconv.OUTCOME_OK else None
+        if known is None:
+            key = (*self.begun(scope), outcome)
+            known = meters.item.labels(*key), meters.item_wait.labels(*key)
+            if outcome == semconv.OUTCOME_OK:
+                self._of_items[scope.name] = known
+        meters.item.record(took, known[0])
+        slot_s = facts.get(semconv.WAIT_SLOT_S)
         if slot_s is not None:
-            waited = slot_s + scope.facts.get(semconv.WAIT_SOURCE_S, 0.0)
-            meters.item_wait.take(waited, graph, node, outcome)
+            waited = slot_s + facts.get(semconv.WAIT_SOURCE_S, 0.0)
+            meters.item_wait.record(max(waited, 0.0), known[1])
         if outcome == semconv.OUTCOME_CANCELLED:
             self._cancelled(scope, ending)
 
     def _node(self, scope: Scope, ending: Ending, took: float, heard: Mapping[str, Any]) -> None:
         meters, facts, outcome = self.meters, scope.facts, ending.outcome
-        graph, node = self.begun(scope)
-        error = None if outcome == semconv.OUTCOME_OK else self._error(ending)
-        meters.node.take(took, graph, node, self._kind(scope), outcome, error)
+        if outcome == semconv.OUTCOME_OK:
+            kind = (scope.name, facts.get(semconv.NODE_KIND))
+            labels = self._of_nodes.get(kind)
+            if labels is None:
+                key = (*self.begun(scope), self._kind(scope), outcome, None)
+                labels = self._of_nodes[kind] = meters.node.labels(*key)
+            meters.node.record(took, labels)
+        else:
+            error = self._error(ending)
+            meters.node.take(took, *self.begun(scope), self._kind(scope), outcome, error)
         if semconv.FAN_IN_COUNT in facts:
-            self._fan_in(facts, graph, node, outcome)
+            self._fan_in(facts, *self.begun(scope), outcome)
         if scope.level == "map":
             bound_by = heard.get(semconv.MAP_BOUND_BY) or semconv.BOUND_BY_NONE
-            meters.maps.take(1, graph, node, bound_by)
+            meters.maps.take(1, *self.begun(scope), bound_by)
         elif scope.level == "node" and heard:
             # Of what contains others it is the sum of theirs.
             waited = heard.get(semconv.WAIT_LIMITER_S)
             if waited:
-                meters.limiter_wait.take(waited, graph, node)
+                meters.limiter_wait.take(waited, *self.begun(scope))
         if outcome == semconv.OUTCOME_CANCELLED:
             self._cancelled(scope, ending)
 
