@@ -85,6 +85,7 @@ __all__ = (
     "GEN_AI_USAGE_OUTPUT",
     "GEN_AI_USAGE_REASONING",
     "GRAPH_NAME",
+    "HOST_LOAD",
     "ITEM_INDEX",
     "ITEM_KEY",
     "ITERATION_INDEX",
@@ -266,6 +267,7 @@ NODE_COUNT: Final = "hush.node.count"
 CRITICAL_PATH: Final = "hush.critical_path"
 SPANS_OMITTED: Final = "hush.spans_omitted"
 CPU_S: Final = "hush.cpu_s"
+HOST_LOAD: Final = "hush.host.load"
 
 # --- node ------------------------------------------------------------------------------
 NODE_NAME: Final = "hush.node.name"

@@ -21,6 +21,7 @@ from typing import Any, Self
 import anyio
 import pytest
 
+from hush import semconv
 from hush.core import END, PARENT, START, Each, GraphNode, Hush, MapNode, Retry, RunError, code_node
 from hush.insight.diagnosis import Diagnosis, Finding, diagnose
 from hush.insight.formats.jaeger_json import parse_jaeger_json, to_jaeger_json
@@ -331,6 +332,78 @@ async def test_slots_do_not_divide_what_holds_the_loop():
     predicted = what_if(tree, [2, 8]).predictions
     for one in predicted:
         assert one.run_s == pytest.approx(tree.root.duration_s, rel=0.05)
+
+
+# --- 5b: computing, in threads and on the loop ---------------------------------------------------------
+
+
+def scoring(limit: int = 2) -> GraphNode:
+    @code_node
+    def score(n: int):
+        total = 0
+        for i in range(400_000):
+            total += i * n
+        return {"total": total}
+
+    with GraphNode(name="scoring") as graph:
+        with MapNode(name="rows", inputs={"n": Each(range(12))}, max_concurrency=limit) as rows:
+            START >> score(inputs={"n": PARENT["n"]}) >> END
+        START >> rows >> END
+    return graph
+
+
+async def test_threads_that_compute_are_promised_nothing():
+    tree = await computed(scoring())
+    found = diagnose(tree)
+    print(f"\n{found}")
+    assert (found.first.kind, found.first.path) == ("cpu_bound", "scoring.rows")
+    assert found.first.gain_s == 0.0
+    assert "run_in='process'" in found.first.remedy
+    assert not {"limit_too_low", "all_fine"} & {one.kind for one in found.findings}
+    predicted = what_if(tree, [1, 4, 12])
+    assert "cpu" in {caution.kind for caution in predicted.cautions}
+    really = {limit: await computed(scoring(limit)) for limit in (1, 4, 12)}
+    before_s = tree.root.record.seconds(semconv.CPU_S)
+    for one in predicted.predictions:
+        # By CPU: a busy machine makes any of them longer, each by something else.
+        change = really[one.max_concurrency].root.record.seconds(semconv.CPU_S) / before_s
+        predicted_change = one.run_s / predicted.recorded.run_s
+        print(f"limit {one.max_concurrency}: predicted {predicted_change:.0%}, CPU {change:.0%}")
+        assert predicted_change == pytest.approx(change, rel=0.35)
+
+
+async def test_a_loop_that_is_busy_with_trifles_is_promised_nothing():
+    @code_node(run_in="loop")
+    def trifle(n: int):
+        return {"n": n}
+
+    with GraphNode(name="huge") as graph:
+        with MapNode(name="all", inputs={"n": Each(range(1_500))}, max_concurrency=50) as every:
+            START >> trifle(inputs={"n": PARENT["n"]}) >> END
+        START >> every >> END
+    tree = await computed(graph)
+    found = diagnose(tree)
+    print(f"\n{found}")
+    (told,) = (one for one in found.findings if one.kind == "cpu_bound")
+    assert "let each item do several at once" in told.remedy
+    # Whom a busy machine stopped in the midst of a step held the loop, and others wait for it.
+    kinds = {one.kind for one in found.findings}
+    assert kinds <= {"cpu_bound", "blocking_node", "straggler"}
+
+
+async def computed(graph: GraphNode) -> SpanTree:
+    """Run what computes. A canary would be late whatever the machine: it has to wait its turn too.
+
+    Where others had the machine it is not the computing that took the time.
+    """
+    for _ in range(TRIES):
+        with capture_spans() as capture:
+            await Hush(graph).run({})
+        root = capture.tree.root
+        share = root.record.seconds(semconv.CPU_S) / root.duration_s
+        if share * max(1.0, root.record.seconds(semconv.HOST_LOAD)) > 0.6:
+            return capture.tree
+    pytest.skip(f"the machine is too busy: it gave {share:.0%} of a core")
 
 
 # --- 6: retry storm ----------------------------------------------------------------------------------------

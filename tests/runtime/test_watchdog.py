@@ -74,8 +74,16 @@ async def test_one_warning_for_a_node_however_many_items(caplog):
 
 
 async def test_who_waits_for_the_loop_meanwhile_says_so_and_who_sleeps_on_does_not():
-    async def naps():
-        await anyio.sleep(0.02)
+    ready = anyio.Event()
+
+    async def holds():
+        await anyio.sleep(0.01)
+        ready.set()
+        time.sleep(0.25)
+        return {}
+
+    async def waits():
+        await ready.wait()
         return {}
 
     async def sleeps():
@@ -83,12 +91,12 @@ async def test_who_waits_for_the_loop_meanwhile_says_so_and_who_sleeps_on_does_n
         return {}
 
     with capture_spans() as captured:
-        await Hush(graph_of(blocks_between, naps, sleeps)).run()
+        await Hush(graph_of(holds, waits, sleeps)).run()
     tree = captured.tree
-    held_s = tree.one("node blocks_between").record.attributes[semconv.LOOP_BLOCKED_S]
-    waited_s = tree.one("node naps").record.attributes[semconv.WAIT_LOOP_S]
+    held_s = tree.one("node holds").record.attributes[semconv.LOOP_BLOCKED_S]
+    waited_s = tree.one("node waits").record.attributes[semconv.WAIT_LOOP_S]
     assert 0.5 * held_s < waited_s < 1.5 * held_s
-    for name in ("node blocks_between", "node sleeps"):
+    for name in ("node holds", "node sleeps"):
         assert semconv.WAIT_LOOP_S not in tree.one(name).record.attributes
 
 

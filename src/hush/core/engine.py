@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from time import process_time
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 import anyio
@@ -19,6 +18,7 @@ from hush.model.node import is_duration
 from hush.observe.tracing import current_instrument
 from hush.plan.compile import compile_graph
 from hush.runtime.attempt import timed_out
+from hush.runtime.cpu import CpuClock
 from hush.runtime.events import CallbackSink, RunEnded, RunStarted
 from hush.runtime.failing import (
     cancelled,
@@ -290,7 +290,7 @@ class Hush:
             resources=self._resources,
             engine=self,
         )
-        run.began, cpu_s = run.clock(), process_time()
+        run.began, cpu = run.clock(), CpuClock()
         watch.wake()
         facts = {
             semconv.RUN_ID: state.run_id,
@@ -323,7 +323,8 @@ class Hush:
                     raise
                 finally:
                     seen.annotate(semconv.NODE_COUNT, run.started)
-                    seen.annotate(semconv.CPU_S, process_time() - cpu_s)
+                    for name, value in cpu.facts():
+                        seen.annotate(name, value)
                     lineage.annotate(seen)
                     if state.critical_path:
                         path = told(state.critical_path, run.clock() - began)

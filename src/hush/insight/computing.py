@@ -34,13 +34,16 @@ class Computing:
 
     cpu_s: float
     wall_s: float
+    load: float
+    """How many wanted each CPU of the machine; the process had so much less of one."""
     alone: bool
     """Whether nothing else of the run was under way for most of that time."""
 
     @property
     def cores(self) -> float:
-        """How many cores were at work, on the average."""
-        return self.cpu_s / self.wall_s
+        """How many cores were at work or wanted, on the average."""
+        used = self.cpu_s / self.wall_s
+        return max(used, min(1.0, used * self.load))
 
     @property
     def binds(self) -> bool:
@@ -50,12 +53,13 @@ class Computing:
     @property
     def rest_s(self) -> float:
         """How much shorter it gets at most while one core has to compute all of it."""
-        return max(0.0, self.wall_s - self.cpu_s)
+        return max(0.0, 1.0 - self.cores) * self.wall_s
 
     @property
     def used(self) -> str:
         """What was used, in words."""
-        return f"{format_duration(self.cpu_s)} of CPU in {format_duration(self.wall_s)}"
+        busy = f" on a busy machine ({self.load:.1f} wanted each CPU)" if self.load > 1.0 else ""
+        return f"{format_duration(self.cpu_s)} of CPU in {format_duration(self.wall_s)}{busy}"
 
     @property
     def caution(self) -> str:
@@ -107,10 +111,11 @@ def computing_of(node: TreeNode) -> Computing | None:
     cpu_s, wall_s = outermost.record.seconds(semconv.CPU_S), outermost.duration_s
     if not cpu_s or wall_s <= 0.0:
         return None
-    found = Computing(cpu_s, wall_s, alone=True)
+    load = max(1.0, outermost.record.seconds(semconv.HOST_LOAD))
+    found = Computing(cpu_s, wall_s, load, alone=True)
     if found.cores < MUCH:
         return found
-    return Computing(cpu_s, wall_s, alone=_beside_s(run, outermost) <= BESIDE * wall_s)
+    return Computing(cpu_s, wall_s, load, alone=_beside_s(run, outermost) <= BESIDE * wall_s)
 
 
 def _beside_s(run: TreeNode, node: TreeNode) -> float:

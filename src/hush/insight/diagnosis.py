@@ -21,7 +21,9 @@ from hush.insight.causes.finding import EXPLAINS, OVERLAPS, Candidate, Finding
 from hush.insight.causes.replay import NO_CHANGE, both
 from hush.insight.causes.retrying import lone_waits, retries
 from hush.insight.causes.scene import Scene, find_run, share, told
-from hush.insight.causes.slots import limits, shared_limits, sources
+from hush.insight.causes.shared_limits import shared_limits
+from hush.insight.causes.slots import limits
+from hush.insight.causes.sources import sources
 from hush.insight.causes.stragglers import stragglers
 from hush.insight.wording import clean
 

@@ -64,7 +64,7 @@ class Prediction:
 class Caution:
     """Why other slots would do less, or other things, than predicted."""
 
-    kind: Literal["load", "rate_limit", "loop_blocked", "cpu"]
+    kind: Literal["load", "rate_limit", "loop_blocked", "cpu", "load_unknown"]
     text: str
     """In words, for people."""
 
@@ -207,6 +207,7 @@ def _explored(path: str, run: TreeNode, nodes: Sequence[TreeNode], limits: Seque
             f"the model makes {replayed.run_s:.3g} s of the recorded run, which took "
             f"{recorded.run_s:.3g} s: something held it up that the spans do not tell"
         )
+    cautions = tuple(_cautions(model, floor, recorded, computing))
     return WhatIf(
         map_path=path,
         maps=len(nodes),
@@ -216,7 +217,7 @@ def _explored(path: str, run: TreeNode, nodes: Sequence[TreeNode], limits: Seque
         predictions=tuple(map(predict, limits)),
         floor=floor,
         knee=knee,
-        cautions=tuple(_cautions(model, floor, recorded, computing)),
+        cautions=cautions or tuple(_unknown(limit, recorded, floor)),
         reasons=tuple(reasons),
     )
 
@@ -283,3 +284,13 @@ def _cautions(
         )
     if computing is not None and (said := computing.caution):
         yield Caution("cpu", said)
+
+
+def _unknown(limit: int, recorded: Prediction, floor: Prediction) -> Iterator[Caution]:
+    """Say that more slots than were recorded are beyond what the trace can tell."""
+    if floor.max_concurrency > limit and floor.run_s * KNEE < recorded.run_s:
+        yield Caution(
+            "load_unknown",
+            f"this run had at most {limit:,} items at once; that they stay as fast beside more is "
+            f"taken for granted",
+        )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from dataclasses import replace
-from time import process_time
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,6 +16,7 @@ from hush import semconv
 from hush.errors import Failure, ToleranceError, UnexpectedCancellationError, text_of
 from hush.runtime import presence
 from hush.runtime.attempt import Policy
+from hush.runtime.cpu import CpuClock
 from hush.runtime.failing import BodyFailedError, culprit_of, failure_of
 from hush.runtime.isolation import isolated
 from hush.runtime.item_run import ItemOutcome, ItemRun
@@ -86,7 +86,7 @@ class _FanOut:
         self.policy = Policy(request.retry, request.timeout_s, request.deadline_s)
         self.clock = self.run.clock
         self.ready_at = self.clock()
-        self.cpu_s = process_time()
+        self.cpu = CpuClock()
         self.verdict = Verdict(request.max_concurrency, self.ready_at)
         self.carried: dict[str, Any] = {}
         self.group: TaskGroup | None = None
@@ -360,11 +360,11 @@ class _FanOut:
                 semconv.MAP_CANCELLED: self.begun - done,
                 semconv.MAP_RETRIED: self.retried,
                 semconv.MAP_PEAK_CONCURRENCY: self.verdict.peak,
-                semconv.CPU_S: process_time() - self.cpu_s,
             }
             ledger = self.lineage.ledger
             waited_s = 0.0 if ledger is None else ledger.waited_s
             facts |= self.verdict.facts(self.clock(), waited_s)
+            facts |= self.cpu.facts()
         if self.lineage.partial:
             facts[semconv.PARTIAL_FAILURE] = True
         for name, value in facts.items():

@@ -21,8 +21,10 @@ T = TypeVar("T")
 
 BLOCKED_S: Final = 0.1
 """A step that lasts longer holds up the loop: a tenth of a second is what people notice."""
-AT_ONCE_S: Final = 0.005
-"""Steps with less than this between them left nobody else a turn."""
+AT_ONCE_S: Final = 0.01
+"""What follows a step that lasted so soon had waited for it; a busy machine needs no less."""
+AT_ONCE_SHARE: Final = 0.05
+"""Nor does who was held up for long go on at the same instant as all the others who were."""
 
 
 class Owner(Protocol):
@@ -52,6 +54,7 @@ class Stamp:
     """What a thread's loop is doing."""
 
     __slots__ = (
+        "at_once_until",
         "caught",
         "held_from",
         "held_until",
@@ -76,8 +79,9 @@ class Stamp:
         self.caught: Owner | None = None
         """Whom the watchdog saw."""
         self.where: str | None = None
-        self.held_from = self.held_until = -math.inf
-        """When the loop was held last, by steps that lasted and left nobody a turn between."""
+        self.held_from = self.held_until = self.at_once_until = -math.inf
+        """When the loop was held last, by steps that lasted and left nobody a turn between; and
+        until when whoever goes on is taken to have waited for that."""
 
     def step(self, owner: Owner, run: Callable[..., T], *args: Any) -> T:
         """Run one step.
@@ -90,7 +94,7 @@ class Stamp:
         outer, outer_since, outer_inner = self.owner, self.since, self.inner_s
         self.owner, self.inner_s = owner, 0.0
         began = self.since = perf_counter()
-        if began - self.held_until < AT_ONCE_S:
+        if began < self.at_once_until:
             owner.kept_waiting(self.held_from, self.held_until)
         try:
             return run(*args)
@@ -114,9 +118,10 @@ class Stamp:
         own = now - self.since - self.inner_s
         if own <= BLOCKED_S or self.owner is not owner:
             return
-        if self.since - self.held_until > AT_ONCE_S:
+        if self.since > self.at_once_until:
             self.held_from = self.since
         self.held_until = now
+        self.at_once_until = now + max(AT_ONCE_S, AT_ONCE_SHARE * (now - self.held_from))
         # What was told is not told again when the step is over.
         self.inner_s += own
         where = self.where if self.caught is owner else None

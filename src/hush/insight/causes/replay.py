@@ -21,7 +21,6 @@ from hush.insight.simulation import simulate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from hush.insight.simulation import Load
     from hush.insight.tree import TreeNode
 
 __all__ = ("NO_CHANGE", "Change", "Replay", "both")
@@ -37,17 +36,13 @@ class Change:
     """Slots of these maps."""
     instant: frozenset[str] = frozenset()
     """Maps whose source gives every item at once."""
-    ungated: frozenset[str] = frozenset()
-    """Maps whose items wait for no shared limit."""
     off_loop: frozenset[str] = frozenset()
     """Maps whose items hold the event loop no more."""
 
     @property
     def touched(self) -> frozenset[str]:
         """Spans that it is about."""
-        return (
-            frozenset((*self.durations, *self.limits)) | self.instant | self.ungated | self.off_loop
-        )
+        return frozenset((*self.durations, *self.limits)) | self.instant | self.off_loop
 
 
 NO_CHANGE: Final = Change()
@@ -69,7 +64,6 @@ def both(one: Change, other: Change) -> Change:
         durations,
         limits,
         one.instant | other.instant,
-        one.ungated | other.ungated,
         one.off_loop | other.off_loop,
     )
 
@@ -107,6 +101,10 @@ class Replay(Rescheduling):
         """Return how long a span takes with a change, in seconds."""
         took = self._replayed(change, change.touched)
         return took.get(node.record.span_id, node.duration_s)
+
+    def took(self, change: Change) -> Mapping[str, float]:
+        """Return how long spans take with a change, by span id; others take as long as they did."""
+        return self._replayed(change, change.touched)
 
     def recorded_map(self, node: TreeNode, *, gated: bool = True) -> RecordedMap:
         """Return what a map's span and the items in it say.
@@ -175,15 +173,9 @@ class Replay(Rescheduling):
     ) -> float:
         span_id = node.record.span_id
         # Where something inside an item changes, waits in there are part of its duration.
-        recorded = self.recorded_map(node, gated=not holds or span_id in change.ungated)
+        recorded = self.recorded_map(node, gated=not holds)
         loads = recorded.loads(duration_s, on_loop=span_id not in change.off_loop)
         if span_id in change.instant:
             loads = [replace(load, source_s=0.0) for load in loads]
-        if span_id in change.ungated:
-            loads = [_ungated(load) for load in loads]
         workers = change.limits.get(span_id, recorded.limit)
         return simulate(loads, workers, recorded.costs).wall_s
-
-
-def _ungated(load: Load) -> Load:
-    return replace(load, gate_s=0.0)

@@ -30,7 +30,7 @@ __all__ = ("stragglers",)
 def stragglers(scene: Scene) -> Iterator[Candidate]:
     """Find maps that few long items held up."""
     for group in scene.maps:
-        found = [one for node in group.nodes for one in _long_ones(node)]
+        found = [one for node in group.nodes for one in _long_ones(scene, node)]
         if found:
             yield _told(scene, group, found)
         elif not group.items:
@@ -41,12 +41,19 @@ _Long = tuple["TreeNode", float, float]
 """An item, and the median and the 95th percentile of those beside it."""
 
 
-def _long_ones(node: TreeNode) -> list[_Long]:
+def _long_ones(scene: Scene, node: TreeNode) -> list[_Long]:
+    turns = scene.replay.recorded_map(node).turns
+
+    def own_s(item: TreeNode) -> float:
+        # Waiting for a loop that others hold makes nobody a straggler.
+        turn = turns.get(item.record.span_id)
+        return item.duration_s - (0.0 if turn is None else turn.waited_s)
+
     items = [child for child in node.children if child.record.prefix == semconv.SPAN_ITEM]
     if len(items) < LEAST_ITEMS:
         return []
-    items.sort(key=lambda item: -item.duration_s)
-    runs = [item.duration_s for item in items]
+    items.sort(key=lambda item: -own_s(item))
+    runs = [own_s(item) for item in items]
     usual_s = median(runs)
     # Kept spans are not all spans, and rather the long ones.
     record = node.record
@@ -55,8 +62,8 @@ def _long_ones(node: TreeNode) -> list[_Long]:
     p95_s = record.seconds(semconv.MAP_RUN_P95_S) or quantiles(runs, n=20, method="inclusive")[-1]
     size = max(len(items), number(record, semconv.MAP_ITEMS) or 0)
     most = max(1, int(STRAGGLERS * size))
-    long = [item for item in items if item.duration_s > STRAGGLES * usual_s > 0.0]
-    if len(long) > most and long[most - 1].duration_s < APART * long[most].duration_s:
+    long = [item for item in items if own_s(item) > STRAGGLES * usual_s > 0.0]
+    if len(long) > most and own_s(long[most - 1]) < APART * own_s(long[most]):
         return []
     return [(item, usual_s, p95_s) for item in long[:most]]
 
@@ -92,7 +99,11 @@ def _told(scene: Scene, group: MapGroup, found: Sequence[_Long]) -> Candidate:
         text += f", {told(inside.duration_s)} of it in '{name}'"
     if len(found) > 1:
         others = [str(one.record.index) for one, _, _ in found[1:]]
-        text += f"; items {listed(others)} were slow too"
+        text += (
+            f"; item {others[0]} was slow too"
+            if others[1:] == []
+            else f"; items {listed(others)} were slow too"
+        )
     text += (
         f". Had {'it' if len(found) == 1 else 'they'} taken the median, '{group.name}' would have "
         f"needed {told(without_s)} instead of {told(around.duration_s)}, and the run "
