@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import http.server
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -17,6 +18,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -72,7 +74,10 @@ Script = Callable[[Request, int], Reply]
 class Collector:
     """The receiver; it can be stopped and started again at the same address."""
 
-    def __init__(self, script: Script | None = None) -> None:
+    def __init__(
+        self, script: Script | None = None, *, certificate: tuple[Path, Path] | None = None
+    ) -> None:
+        self.certificate = certificate
         self.script: Script = script or (lambda request, number: Reply())
         self.requests: list[Request] = []
         self.stored: Counter[str] = Counter()
@@ -87,7 +92,8 @@ class Collector:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         collector = self
@@ -110,6 +116,10 @@ class Collector:
                 collector.broken += 1
 
         self._server = Server(("127.0.0.1", self.port), Handler)
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()

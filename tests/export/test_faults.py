@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import email.utils
 import logging
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from hush.export.counts import counts
-from hush.export.sender import Sender
+from hush.export.picker import Picker
 from tests.export.collector import Collector, Reply, always, collecting, first, partial
 from tests.export.spans import assert_all_once, sending, wait_for
 
@@ -360,10 +362,48 @@ def test_headers_are_sent_and_never_written(tmp_path: Path, monkeypatch: pytest.
     assert headers["x-tenant"] == "blue"
 
 
+def made_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    command = f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    command += f" -days 2 -subj /CN={name} -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        [*command.split(), "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+def test_a_certificate_that_is_not_trusted_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    own, other = (made_certificate(tmp_path, name) for name in ("own", "other"))
+    collector = Collector(certificate=own)
+    collector.start()
+    # The variable of OpenTelemetry goes before that of requests.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(own[0]))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(other[0]))
+    with caplog.at_level(logging.WARNING, "hush.export"):
+        with sending(collector, tmp_path / "spool") as source:
+            source.end(100)
+            assert not source.processor.force_flush(20_000)
+    assert "certificate verify failed" in caplog.text
+    ids = source.ids
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(own[0]))
+    with sending(collector, tmp_path / "spool") as source:
+        assert source.processor.force_flush(20_000)
+    collector.stop()
+    assert sorted(collector.stored) == sorted(ids)
+    assert collector.twice == 0
+
+
 def test_a_fault_of_the_sender_itself_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    real, calls = Sender._gather, []
+    real, calls = Picker._gather, []
 
     def broken(self, *args):
         calls.append(None)
@@ -371,7 +411,7 @@ def test_a_fault_of_the_sender_itself_ends_nothing(
             raise RuntimeError("a mistake")
         return real(self, *args)
 
-    monkeypatch.setattr(Sender, "_gather", broken)
+    monkeypatch.setattr(Picker, "_gather", broken)
     with collecting() as collector, sending(collector, tmp_path) as source:
         source.end(100)
         arrived(collector, source)

@@ -43,8 +43,16 @@ class SenderLock:
         self._descriptor: int | None = None
 
     @property
+    def taken(self) -> bool:
+        """Whether it was ours when it was last looked at; for any thread."""
+        return self._descriptor is not None
+
+    @property
     def held(self) -> bool:
-        """Whether it is ours; False also where the file is another one by now."""
+        """Whether it is ours; False also where the file is another one by now.
+
+        For the one thread that takes it.
+        """
         if self._descriptor is None:
             return False
         try:

@@ -105,6 +105,8 @@ class Receiver:
                 timeout=route.timeout_s,
                 allow_redirects=False,
                 stream=True,
+                # Said here it goes before REQUESTS_CA_BUNDLE.
+                verify=None if route.verify is True else route.verify,
             ) as response:
                 body = _body(response)
         except requests.Timeout as error:

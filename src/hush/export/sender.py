@@ -10,26 +10,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 
-from hush.errors import text_of
 from hush.export.backoff import Backoff
-from hush.export.batch_file import CorruptBatchError, NewerBatchError, Payload
 from hush.export.counts import counts
 from hush.export.lock import SenderLock, lockable
 from hush.export.options import SIGNALS
+from hush.export.picker import Picker, told
 from hush.export.place import SpoolError
-from hush.export.receiver import Receiver, compressed, plain
+from hush.export.receiver import Receiver
 
 if TYPE_CHECKING:
-    from hush.export.batch_file import Batch
+    from hush.export.batch_file import Batch, Payload
     from hush.export.memory import Memory
     from hush.export.options import Signal
     from hush.export.receiver import Answer
-    from hush.export.spool import Aside, Content
 
 __all__ = ("Sender",)
 
@@ -37,13 +34,8 @@ POLL_S: Final = 1.0
 """How often somebody looks for batches of other processes, and for the lock, in seconds."""
 TIDY_S: Final = 5.0
 """How often old batches are looked for."""
-GROUP_BYTES: Final = 1024 * 1024
-GROUP_FILES: Final = 64
-"""Most that is sent in one request: small batches that have piled up go together."""
 MOST_GRACES: Final = 10
 """Times the wait at the end of the process that it may take as long as batches are taken."""
-SKIP_S: Final = 60.0
-"""For how long a file that cannot be read is left alone."""
 
 
 class Sender:
@@ -70,10 +62,7 @@ class Sender:
         self._latest = self._grace_s = 0.0
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._listed: Content | None = None
-        self._queues: dict[Signal, deque[Batch]] = {}
-        self._skipped: dict[str, float] = {}
-        self._alone: set[str] = set()
+        self._picker = Picker(memory)
         self._took_s = 0.0
         self._next_tidy = 0.0
         self._next_lock = 0.0
@@ -138,12 +127,12 @@ class Sender:
 
     def leaves(self, name: str) -> bool:
         """Say whether a batch is left alone, because it cannot be read here."""
-        return name in self._skipped
+        return self._picker.leaves(name)
 
     @property
     def holds(self) -> bool:
         """Whether it is this process that sends what is on the disk."""
-        return self._lock.held
+        return self._lock.taken
 
     # --- the thread ------------------------------------------------------------------------------
 
@@ -158,7 +147,7 @@ class Sender:
                     worked = self._step()
                 except Exception as error:  # noqa: BLE001  # nothing here may end the export
                     self._complaints.warn(
-                        "the spool's sender failed; it goes on", error=_told(error)
+                        "the spool's sender failed; it goes on", error=told(error)
                     )
                     worked = False
                 self._busy = False
@@ -188,13 +177,13 @@ class Sender:
         self._busy = True
         self._memory.store()
         now = time.monotonic()
+        ready = {signal for signal, one in self.backoffs.items() if one.ready(now)}
         if self._hold(now):
             self._tidy(now)
-            group, payload = self._next_group(now)
+            group, payload = self._picker.pick(ready, ending=self._until is not None)
             if payload is not None:
                 self._settle(group, payload, self._sent(payload))
                 return True
-        ready = {signal for signal, one in self.backoffs.items() if one.ready(now)}
         payload = self._memory.take(ready)
         if payload is None:
             return False
@@ -226,90 +215,6 @@ class Sender:
             return
         self._next_tidy = now + TIDY_S
         self._memory.evict(limit)
-
-    # --- choosing --------------------------------------------------------------------------------
-
-    def _next_group(self, now: float) -> tuple[list[Batch], Payload | None]:
-        """Return batches that go in one request, the oldest first, and what they hold."""
-        self._look()
-        while True:
-            heads = [
-                (queue[0], signal)
-                for signal, queue in self._queues.items()
-                if queue and self.backoffs[signal].ready(now) and signal in self._memory.routes
-            ]
-            if not heads:
-                return [], None
-            _, signal = min(heads)
-            group, payload = self._gather(signal, self._queues[signal], now)
-            if payload is not None:
-                return group, payload
-
-    def _look(self) -> None:
-        # At the end everything counts, and a listing of a moment ago may not have it all.
-        ending = self._until is not None and not any(self._queues.values())
-        content = self._spool.content(fresh=ending)
-        if content is self._listed:
-            return
-        self._listed = content
-        self._queues = {signal: deque() for signal in SIGNALS}
-        for batch in content.batches:
-            self._queues[batch.signal].append(batch)
-
-    def _gather(
-        self, signal: Signal, queue: deque[Batch], now: float
-    ) -> tuple[list[Batch], Payload | None]:
-        group: list[Batch] = []
-        payloads: list[Payload] = []
-        count = size = 0
-        for batch in list(queue)[:GROUP_FILES]:
-            alone = batch.name in self._alone
-            fits = (
-                count + batch.count <= self._spool.options.batch_size
-                and size + batch.size_bytes <= GROUP_BYTES
-                and not alone
-            )
-            if group and not fits:
-                break
-            payload = self._read(batch, now)
-            if payload is None:
-                queue.remove(batch)
-                continue
-            group.append(batch)
-            payloads.append(payload)
-            count, size = count + batch.count, size + batch.size_bytes
-            if alone:
-                break
-        return group, self._joined(signal, payloads)
-
-    def _read(self, batch: Batch, now: float) -> Payload | None:
-        if self._skipped.get(batch.name, 0.0) > now:
-            return None
-        try:
-            payload = self._spool.read(batch)
-            # Only to see that it can be: a checksum says that it is what was written.
-            return payload if payload.encoding == "identity" else _opened(payload)
-        except FileNotFoundError:  # it was too old, or the spool too full
-            return None
-        except NewerBatchError as error:
-            self._skip(batch, now, error)
-        except (CorruptBatchError, ValueError) as error:
-            self._set_aside(batch, "corrupt", error)
-        except OSError as error:
-            self._skip(batch, now, error)
-        return None
-
-    def _skip(self, batch: Batch, now: float, error: Exception) -> None:
-        self._skipped[batch.name] = now + SKIP_S
-        self._complaints.warn("a batch cannot be read; the others are sent", error=_told(error))
-
-    def _joined(self, signal: Signal, payloads: list[Payload]) -> Payload | None:
-        """Make one payload of several: requests of OTLP can be put one behind the other."""
-        if not payloads:
-            return None
-        count = sum(one.count for one in payloads)
-        data = b"".join(one.data for one in payloads)
-        return Payload(signal, count, *compressed(data, self._memory.routes[signal].compression))
 
     # --- sending ---------------------------------------------------------------------------------
 
@@ -361,24 +266,22 @@ class Sender:
             return
         if answer.kind == "refused" and len(group) > 1:
             # One of them may be at fault: each is sent by itself.
-            self._alone.update(batch.name for batch in group)
+            self._picker.part(group)
             return
-        queue = self._queues[payload.signal]
-        for batch in group:
-            queue.popleft()
-            self._alone.discard(batch.name)
+        self._picker.finish(group)
         if answer.kind == "refused":
-            self._set_aside(group[0], "rejected", None, answer)
+            if self._picker.set_aside(group[0], "rejected"):
+                self._refused(payload.signal, payload.count, answer)
             return
         for batch in group:
             try:
                 self._spool.remove(batch)
             except OSError as error:
                 # It must not be sent again, as long as somebody is here who knows.
-                self._skipped[batch.name] = float("inf")
+                self._picker.leave(batch)
                 self._complaints.warn(
                     "a batch that was sent cannot be removed; a later process will send it again",
-                    error=_told(error),
+                    error=told(error),
                 )
         self._delivered(payload, answer)
 
@@ -406,39 +309,11 @@ class Sender:
                 message=answer.message,
             )
 
-    def _set_aside(
-        self, batch: Batch, where: Aside, error: Exception | None, answer: Answer | None = None
-    ) -> None:
-        try:
-            if not self._spool.set_aside(batch, where):
-                return
-        except OSError as failed:
-            self._skipped[batch.name] = float("inf")
-            error = error or failed
-        if answer is not None:
-            self._refused(batch.signal, batch.count, answer)
-            return
-        counts.drop(batch.signal, where, batch.count)
-        self._complaints.warn(
-            "a batch is damaged; it was set aside and the others are sent",
-            count=batch.count,
-            error="" if error is None else _told(error),
-            spool=str(self._spool.folder),
-        )
-
     def _refused(self, signal: Signal, count: int, answer: Answer) -> None:
         counts.drop(signal, "rejected", count)
         self._complaints.warn(
-            f"the receiver refused {signal}; they were set aside and are not sent again",
+            f"the receiver refused {signal}; they are not sent again",
             count=count,
             answer=answer.message,
             spool=str(self._spool.folder),
         )
-
-
-def _opened(payload: Payload) -> Payload:
-    return Payload(payload.signal, payload.count, plain(payload))
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {text_of(error)}"
