@@ -271,6 +271,27 @@ def test_log_records_are_sent_with_their_trace_and_redacted(receiver):
     assert "abcdef0123456789" not in str(failed)
 
 
+def test_lines_about_the_export_are_not_exported(receiver):
+    python(
+        f"""
+        import logging
+        telemetry = configure(endpoint={receiver.url!r}, logs="json", store=False)
+        for name in ("opentelemetry.sdk", "urllib3.pool", "hush.export", "hush.telemetry", "hush.x"):
+            logging.getLogger(name).error("about me")
+        telemetry.shutdown()
+        """,
+        OTEL_LOGS_EXPORTER="otlp",
+    )
+    sent = [
+        scope.scope.name
+        for path, request in receiver.requests
+        if path == "/v1/logs"
+        for resource in request.resource_logs
+        for scope in resource.scope_logs
+    ]
+    assert sent == ["hush.x"]
+
+
 # --- Prometheus -------------------------------------------------------------------------------
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ("ExportHandler", "export_wanted", "logger_provider")
 
 VARIABLE: Final = "OTEL_LOGS_EXPORTER"
-OWN: Final = ("opentelemetry", "urllib3", "requests", "grpc")
+OWN: Final = ("opentelemetry", "urllib3", "requests", "grpc", "hush.export", "hush.telemetry")
 """Loggers of what exports: a line about an export that fails must not be exported."""
 SKIPPED: Final = frozenset(
     (
@@ -151,13 +151,12 @@ class ExportHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Export a record; what goes wrong costs only this."""
-        if record.name.partition(".")[0] in OWN:
+        if any(record.name == own or record.name.startswith(f"{own}.") for own in OWN):
             return
         try:
             self._emit(record)
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
-            if not record.name.startswith("hush.telemetry"):
-                log_fault("hush.telemetry", "a log record was not exported", error)
+            log_fault("hush.telemetry", "a log record was not exported", error)
 
     def _emit(self, record: logging.LogRecord) -> None:
         line = line_of(record)
