@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -51,3 +52,24 @@ def test_warnings_say_where_and_are_no_part_of_the_result(tmp_path):
 def test_a_set_up_of_the_users_stays(tmp_path):
     done = run(tmp_path, "logging.basicConfig(format='%(name)s|%(message)s', level='INFO')")
     assert done.stderr.splitlines() == ["app|quiet", "app|odd 7 password=hunter2"]
+
+
+def test_metrics_that_cannot_be_served_are_refused_in_a_line(tmp_path):
+    (tmp_path / "flow.py").write_text(FLOW.replace("SET_UP", ""))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = subprocess.run(
+            [sys.executable, "-m", "hush.cli", "run", "flow.py:graph"],
+            cwd=tmp_path,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=50,
+            check=False,
+            env={
+                **os.environ,
+                "OTEL_METRICS_EXPORTER": "prometheus",
+                "OTEL_EXPORTER_PROMETHEUS_PORT": str(taken.getsockname()[1]),
+            },
+        )
+    assert done.returncode == 2
+    assert "no metrics can be served on 127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -27,6 +27,7 @@ from hush.core import (
 from hush.observe import tracing
 from hush.observe.tracing import override_meter_provider
 from hush.observe.workflow_meters import SECONDS
+from hush.runtime.instrument import Scope
 from hush.runtime.presence import snapshot
 from hush.testing import capture_spans
 from tests.observe.measuring import measuring
@@ -400,3 +401,26 @@ async def test_metrics_never_break_a_run(monkeypatch):
     provider.shutdown()
     assert result.run_id
     assert {str(fault) for fault in faults} == {RUNS, NODES, ITEMS}
+
+
+# --- what is told on the way -----------------------------------------------------------------
+
+
+def test_waste_is_the_runs_and_waits_are_the_nodes():
+    with measuring() as metrics:
+        instrument = tracing.current_instrument()
+        with instrument.observe(Scope("run", "g", {})) as run:
+            with instrument.observe(Scope("map", "m", {semconv.NODE_KIND: "map"})) as around:
+                with instrument.observe(Scope("node", "n", {semconv.NODE_KIND: "llm"})) as node:
+                    node.annotate(semconv.WAIT_LIMITER_S, 1.5)
+                    node.annotate(semconv.TOKENS_WASTED, 7)
+                # The same seconds and tokens once more, as sums.
+                around.annotate(semconv.WAIT_LIMITER_S, 1.5)
+                around.annotate(semconv.TOKENS_WASTED, 7)
+            run.annotate(semconv.WAIT_LIMITER_S, 1.5)
+            run.annotate(semconv.TOKENS_WASTED, 7)
+            run.annotate(semconv.WASTED_USD, 0.25)
+    assert metrics.numbers(semconv.METRIC_LIMITER_WAIT, "graph", "node") == {("g", "n"): 1.5}
+    assert metrics.numbers(semconv.METRIC_LLM_TOKENS_WASTED, "graph") == {"g": 7}
+    assert metrics.numbers(semconv.METRIC_LLM_COST_WASTED, "graph") == {"g": 0.25}
+    assert metrics.numbers(semconv.METRIC_RUN_PARTIAL_FAILURES) == {}

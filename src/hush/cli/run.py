@@ -97,7 +97,7 @@ def _backend(name: str) -> Literal["asyncio", "trio"]:
 def _configure(store: str | None) -> Telemetry:
     try:
         return configure(store=checked_store(store))
-    except ValueError as error:
+    except (ImportError, OSError, ValueError) as error:
         raise Refusal(str(error)) from error
 
 
