@@ -33,7 +33,8 @@ class Crowded(Protocol):
         """Say whether a new run should wait; cheap, and asked at the start of each run."""
 
 
-_crowds: weakref.WeakSet[Crowded] = weakref.WeakSet()
+_crowds: tuple[weakref.ref[Crowded], ...] = ()
+"""Replaced and never changed: runs start in any thread."""
 
 
 def crowd(one: Crowded) -> None:
@@ -42,7 +43,8 @@ def crowd(one: Crowded) -> None:
     Args:
         one: is held weakly.
     """
-    _crowds.add(one)
+    global _crowds  # noqa: PLW0603  # see there
+    _crowds = (*(known for known in _crowds if known() is not None), weakref.ref(one))
 
 
 async def wait_for_room(limit_s: float | None = None) -> None:
@@ -58,14 +60,17 @@ async def wait_for_room(limit_s: float | None = None) -> None:
         return
     began = time.monotonic()
     held = False
-    while any(_holds_up(one, time.monotonic() - began, limit_s) for one in _crowds):
+    while any(_holds_up(one(), time.monotonic() - began, limit_s) for one in _crowds):
         if not held:
             held = True
             counts.hold()
         await anyio.sleep(_LOOK_S)
 
 
-def _holds_up(one: Crowded, waited_s: float, limit_s: float | None) -> bool:
-    if limit_s is not None and waited_s >= limit_s:
+def _holds_up(one: Crowded | None, waited_s: float, limit_s: float | None) -> bool:
+    if one is None or (limit_s is not None and waited_s >= limit_s):
         return False
-    return waited_s < one.start_wait_s and one.crowded()
+    try:
+        return waited_s < one.start_wait_s and one.crowded()
+    except Exception:  # noqa: BLE001  # telemetry never breaks a run
+        return False

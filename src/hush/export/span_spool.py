@@ -161,6 +161,8 @@ class SpoolingSpanProcessor(SpanProcessor):
 
     def crowded(self) -> bool:
         """Say whether new runs should wait: the queue is half full, or the disk is."""
+        if self._closed:
+            return False
         return len(self._queue) + self.outbox.memory.count >= self._half or self.outbox.full()
 
     def queued(self) -> int:

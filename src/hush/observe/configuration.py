@@ -75,8 +75,10 @@ class Telemetry:
             timeout_s: how long to wait, in seconds.
 
         Returns:
-            Whether the provider was done in time; the SDK's is done also where an
-            exporter failed, which only the log of ``opentelemetry`` tells.
+            With the spool: whether the receiver has it all; False soon where it does not
+            answer, and then what is in the spool is sent later. Without: whether the
+            provider was done in time; the SDK's is done also where an exporter failed,
+            which only the log of ``opentelemetry`` tells.
         """
         return self._flush_spans(timeout_s) & self.other.flush(timeout_s)
 
