@@ -347,9 +347,11 @@ async def test_too_many_failures_are_to_blame_for_what_they_cancel():
         START >> each >> END
     found = diagnose(await ran(graph))
     assert (found.first.kind, found.first.path) == ("failed", "g.each")
-    cancelled = of_kind(found, "cancelled")
-    assert cancelled.facts["victims"] == 3
-    assert "max_failures" in cancelled.text
+    assert found.first.facts["victims"] == 3
+    assert "more than max_failures tolerates" in found.first.text
+    assert "That cancelled 3 items" in found.first.text
+    assert "Raise max_failures" in found.first.remedy
+    assert "cancelled" not in kinds(found)
 
 
 async def test_a_run_that_was_cancelled_says_what_it_was_doing():
@@ -365,6 +367,66 @@ async def test_a_run_that_was_cancelled_says_what_it_was_doing():
     found = diagnose(capture.tree)
     assert kinds(found)[0] == "cancelled"
     assert found.first.facts["cancelled"] == ["g.wait"]
+
+
+async def test_what_a_failure_cut_off_is_promised_nothing_and_what_was_over_is():
+    @code_node
+    async def work(n: int):
+        await anyio.sleep(0.05)
+        if n == 9:
+            raise ValueError("no")
+        return {"n": n}
+
+    def every(name: str, items: range) -> MapNode:
+        with MapNode(name=name, inputs={"n": Each(items)}, max_concurrency=2) as each:
+            START >> work(inputs={"n": PARENT["n"]}) >> END
+        return each
+
+    with GraphNode(name="g") as graph:
+        START >> every("before", range(8)) >> every("fails", range(20)) >> END
+    found = diagnose(await ran(graph))
+    assert kinds(found)[0] == "failed"
+    limits = [one.path for one in found.findings if one.kind == "limit_too_low"]
+    assert limits == ["g.before"]
+
+
+def test_failures_that_differ_by_the_name_of_their_item_are_of_one_kind():
+    spans = mapped([10] * 12, 12, facts={semconv.MAP_FAILED: 6})
+    for i, span in enumerate(list(spans)):
+        if span.name == "item each" and span.attributes[semconv.ITEM_INDEX] % 2:
+            key = f"host-{span.attributes[semconv.ITEM_INDEX]}"
+            said = f"g.each[{span.attributes[semconv.ITEM_INDEX]}].work: ConnectionError: {key}: refused"
+            facts = {**span.attributes, semconv.ITEM_KEY: key, semconv.OUTCOME: "error"}
+            spans[i] = replace(span, status="error", status_description=said, attributes=facts)
+    found = of_kind(diagnose(spans.tree), "partial_failure")
+    assert "6 of 12 items of 'each' failed and were collected" in found.text
+    assert "6 times, such as: ConnectionError: host-1: refused" in found.text
+
+
+def test_a_trace_of_others_is_not_called_fine():
+    spans = Spans()
+    top = spans.add("GET /", 0, 1000, outcome=None, scope="web")
+    spans.add("SELECT", 100, 900, top, outcome=None, scope="web")
+    found = diagnose(spans.tree)
+    assert kinds(found) == ["no_run"]
+    assert "2 spans of other programs" in found.first.text
+
+
+def test_a_run_without_its_own_span_is_not_called_fine():
+    spans = mapped([100] * 12, 3)
+    rest = without(spans, lambda span: span.name == "run g")
+    found = diagnose(rest)
+    assert kinds(found) == ["unfinished"]
+    assert found.outcome is None
+    assert "it still goes on, its process was killed" in found.first.text
+
+
+def test_no_more_slots_are_advised_than_there_are_items():
+    found = diagnose(mapped([100, 100, 100], 2).tree)
+    assert found.first.kind == "limit_too_low"
+    assert "max_concurrency of 'each' to 3," in found.first.remedy
+    assert "A slot for each item would save 100 ms" in found.first.text
+    assert "Twice" not in found.first.text
 
 
 # --- limits on threads, calls to models ----------------------------------------------------------------------

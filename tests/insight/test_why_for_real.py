@@ -477,15 +477,52 @@ async def test_cancelled_by_fail_fast():
             START >> convert(inputs={"n": PARENT["n"]}) >> END
         START >> [photos, nap(name="beside", inputs={"s": 1.0})] >> END
     found = await why(lambda: graph)
-    first, second = found.findings[:2]
+    first = found.first
     assert (first.kind, first.path) == ("failed", "album.photos[5].convert")
     assert "'convert' in item 5 of 'photos' failed" in first.text
     assert "not a picture" in first.text
     assert first.facts["index"] == 5
-    assert (second.kind, second.path) == ("cancelled", "album.photos[5].convert")
-    assert second.facts["victims"] == 8
-    assert second.facts["wasted_s"] == pytest.approx(8 * 0.2, abs=4 * FINE_S)
-    assert "on_error='collect'" in second.remedy
+    # One finding, not two that say the same.
+    assert [one.kind for one in found.findings] == ["failed"]
+    assert first.facts["victims"] == 8
+    assert first.facts["wasted_s"] == pytest.approx(8 * 0.2, abs=4 * FINE_S)
+    assert "That cancelled 7 items and 1 node (fail-fast)" in first.text
+    assert "on_error='collect'" in first.remedy
+
+
+# --- 8b: ended by a deadline ------------------------------------------------------------------------------------
+
+
+def nightly(limit: int = 3) -> GraphNode:
+    with GraphNode(name="nightly") as graph:
+        with MapNode(
+            name="batches", inputs={"s": Each([0.2, 0.2, 0.2, 20.0])}, max_concurrency=limit
+        ) as batches:
+            START >> nap(name="step", inputs={"s": PARENT["s"]}) >> END
+        START >> batches >> END
+    return graph
+
+
+async def test_a_run_that_its_deadline_ended_says_what_it_was_in_and_promises_nothing():
+    with capture_spans() as capture, suppress(RunError):
+        await Hush(nightly()).run({}, deadline_s=0.5)
+    found = diagnose(capture.tree)
+    print(f"\n{found}")
+    assert [one.kind for one in found.findings] == ["failed"]
+    assert "was ended by its time limit" in found.first.text
+    assert "while it was in 'step' in item 3 of 'batches' (for" in found.first.text
+    assert "3 of 4 items of 'batches' were done" in found.first.text
+    assert found.first.facts["under_way"] == ["nightly.batches[3].step"]
+    assert found.gain_s == 0.0
+
+
+async def test_a_run_that_was_cancelled_from_outside_promises_nothing():
+    with capture_spans() as capture, anyio.move_on_after(0.5):
+        await Hush(nightly()).run({})
+    found = diagnose(capture.tree)
+    assert [one.kind for one in found.findings] == ["cancelled"]
+    assert "while it was in 'step' in item 3 of 'batches' (for" in found.first.text
+    assert found.gain_s == 0.0
 
 
 # --- 9: nested map ----------------------------------------------------------------------------------------------
@@ -523,7 +560,7 @@ async def test_what_items_of_one_worker_gain_adds_up():
     assert inner.gain_s == pytest.approx(0.2, abs=FINE_S / 2)
     # Twice the slots of the outer map: the same two are at the same time.
     assert inner.facts["beyond_s"] == pytest.approx(0.1, abs=FINE_S / 2)
-    assert "comes already with what is told before" in inner.text
+    assert "of this is already counted under 1" in inner.text
     await check_gain(found, lambda: nested(3, 2), inner)
 
 

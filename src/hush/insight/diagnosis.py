@@ -9,21 +9,22 @@ where a gain comes already with those before it, that is said.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from hush import semconv
 from hush.insight.causes.blocking import blocking_nodes
-from hush.insight.causes.failures import cancellations, failed, partial_failures, timeouts, waste
+from hush.insight.causes.failures import cancellations, failed
 from hush.insight.causes.fan_ins import slow_predecessors
 from hush.insight.causes.finding import EXPLAINS, OVERLAPS, Candidate, Finding
+from hush.insight.causes.losses import partial_failures, timeouts, waste
 from hush.insight.causes.replay import NO_CHANGE, both
 from hush.insight.causes.retrying import lone_waits, retries
-from hush.insight.causes.scene import Scene, find_run, share, told
+from hush.insight.causes.scene import Scene, find_run, plural, share, told
 from hush.insight.causes.shared_limits import shared_limits
 from hush.insight.causes.slots import limits
 from hush.insight.causes.sources import sources
+from hush.insight.causes.steps import Step, longest_steps, steps_told
 from hush.insight.causes.stragglers import stragglers
 from hush.insight.wording import clean
 
@@ -52,22 +53,12 @@ _RULES: Final[Sequence[Callable[[Scene], Iterable[Candidate]]]] = (
 """Every cause that is looked for; of findings worth the same, the earlier one is told first."""
 _ALWAYS: Final = frozenset({"failed", "cancelled", "timeout", "partial_failure", "waste"})
 """Kinds that are told whatever is to be gained."""
-_FIRST: Final[Mapping[str, int]] = {"failed": 0, "cancelled": 1}
-"""Before all others in a run that failed."""
+_FIRST: Final[Mapping[str, int]] = {"failed": 0, "unfinished": 0, "cancelled": 1}
+"""Before all others in a run that did not go well."""
 _TIMELESS: Final = frozenset({"blocking_node", "cpu_bound"})
 """Told without a gain too, after everything that has one: others may lose by it."""
-_STEPS: Final = 3
-_STEP: Final = re.compile(r"(?P<label>.*) (?P<seconds>[\d.]+)s \d+%")
+_BAD: Final = frozenset({semconv.OUTCOME_ERROR, semconv.OUTCOME_TIMEOUT, semconv.OUTCOME_CANCELLED})
 _UNTIMED: Final = 9
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of the run's critical path."""
-
-    label: str
-    """Such as ``pages[6].fetch``."""
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +102,7 @@ class Diagnosis:
                 f"{share(self.gain_s, self.wall_s)} of the run."
             )
         if self.steps and self.findings[0].kind != "all_fine":
-            said.append(f"The critical path: {_steps_told(self.steps, self.wall_s)}.")
+            said.append(f"The critical path: {steps_told(self.steps, self.wall_s)}.")
         return (*said, *self.notes)
 
     def __str__(self) -> str:
@@ -133,12 +124,16 @@ def diagnose(tree: TraceTree) -> Diagnosis:
     run = find_run(tree)
     if run is None:
         return Diagnosis(tree.trace_id, "", None, 0.0, (), 0.0, ())
+    if all(node.record.prefix is None for node in tree):
+        return _of_others(tree, run)
     scene = Scene(run)
     found = [one for rule in _RULES for one in rule(scene) if _is_told(scene, one)]
+    if not scene.whole:
+        found.append(_unfinished(tree, scene))
     kept = _causes_only(scene, found)
     kept.sort(key=lambda one: _rank(scene, one))
     findings, gain_s = _counted_once(scene, kept)
-    steps = _critical_path(scene)
+    steps = longest_steps(scene)
     # What held the loop says where the time went, whatever the run lost by it.
     if not any(
         one.gain_s >= scene.worth_s or one.kind in _FIRST or one.kind in _TIMELESS
@@ -150,7 +145,7 @@ def diagnose(tree: TraceTree) -> Diagnosis:
     return Diagnosis(
         trace_id=tree.trace_id,
         run=scene.path(run),
-        outcome=run.record.outcome,
+        outcome=run.record.outcome if scene.whole else None,
         wall_s=scene.wall_s,
         findings=tuple(findings),
         gain_s=gain_s,
@@ -161,7 +156,28 @@ def diagnose(tree: TraceTree) -> Diagnosis:
 
 def _is_told(scene: Scene, one: Candidate) -> bool:
     kind = one.finding.kind
-    return kind in _ALWAYS or kind in _TIMELESS or one.finding.gain_s >= scene.worth_s
+    if kind in _ALWAYS or kind in _TIMELESS:
+        return True
+    return one.finding.gain_s >= scene.worth_s and _follows(scene, one)
+
+
+def _follows(scene: Scene, one: Candidate) -> bool:
+    """Say whether the run would have been shorter, too, and not only longer in what it did not do.
+
+    What had not ended when something else failed would have gone on; only what was over by
+    then can have come earlier.
+    """
+    if scene.cut:
+        return False
+    if scene.run.record.outcome not in _BAD or one.finding.kind == "retry_storm":
+        return True
+    for span_id in one.change.touched:
+        node = scene.node(span_id)
+        while node is not None and node is not scene.run:
+            if node.record.outcome in _BAD:
+                return False
+            node = node.parent
+    return True
 
 
 def _causes_only(scene: Scene, found: Sequence[Candidate]) -> list[Candidate]:
@@ -193,7 +209,7 @@ def _with_symptom(cause: Finding, symptom: Finding) -> Finding:
 
 def _rank(scene: Scene, one: Candidate) -> tuple[int, float, int]:
     finding = one.finding
-    if finding.kind in _FIRST and scene.run.record.outcome != semconv.OUTCOME_OK:
+    if finding.kind in _FIRST and (scene.run.record.outcome != semconv.OUTCOME_OK or scene.cut):
         return (_FIRST[finding.kind], 0.0, 0)
     # Rules' order decides among equals, for sorting is stable; causes go before symptoms.
     return (_UNTIMED - 1 if finding.gain_s else _UNTIMED, -round(finding.gain_s, 3), -one.depth)
@@ -209,48 +225,37 @@ def _counted_once(scene: Scene, kept: Sequence[Candidate]) -> tuple[list[Finding
             more_s = min(finding.gain_s, scene.replay.gain_s(one.change, beyond=done))
             done = both(done, one.change)
             if total_s and finding.gain_s - more_s > OVERLAPS * finding.gain_s:
-                text = f"{finding.text} Of that, {told(finding.gain_s - more_s)} comes already with what is told before."
+                before = [i for i, other in enumerate(findings, 1) if other.gain_s]
+                where = f"under {before[0]}" if len(before) == 1 else "above"
+                text = f"{finding.text} {told(finding.gain_s - more_s)} of this is already counted {where}."
                 finding = replace(finding, text=text, facts={**finding.facts, "beyond_s": more_s})
             total_s += more_s
         findings.append(finding)
     return findings, min(total_s, scene.wall_s)
 
 
-# --- where the time went --------------------------------------------------------------------
+# --- traces without a run --------------------------------------------------------------------
 
 
-def _critical_path(scene: Scene) -> tuple[Step, ...]:
-    """Return the longest steps, as the scheduler knew them or else from the instants."""
-    said = scene.run.record.attributes.get(semconv.CRITICAL_PATH)
-    texts = said if isinstance(said, list | tuple) else ()
-    found = [_STEP.fullmatch(str(text)) for text in texts]
-    steps = [Step(clean(m["label"]), float(m["seconds"])) for m in found if m is not None]
-    steps = steps or [Step(clean(label), s) for label, s in _derived_path(scene)]
-    return tuple(sorted(steps, key=lambda step: -step.seconds)[:_STEPS])
-
-
-def _derived_path(scene: Scene) -> Iterator[tuple[str, float]]:
-    """Walk back from the end: what ended last, and before its start what had ended last."""
-    pending: list[TreeNode] = [scene.run]
-    prefix = f"{scene.path(scene.run)}."
-    while pending:
-        node = pending.pop()
-        until_ns = node.record.end_ns
-        inside = []
-        for child in sorted(node.children, key=lambda c: -c.record.end_ns):
-            if child.record.prefix is not None and child.record.end_ns <= until_ns:
-                inside.append(child)
-                until_ns = child.record.start_ns
-        if inside:
-            pending += inside
-        elif node is not scene.run:
-            yield scene.path(node).removeprefix(prefix), node.duration_s
-
-
-def _steps_told(steps: Sequence[Step], wall_s: float) -> str:
-    return ", ".join(
-        f"{one.label} {told(one.seconds)} ({share(one.seconds, wall_s)})" for one in steps
+def _of_others(tree: TraceTree, root: TreeNode) -> Diagnosis:
+    """Say that Hush can say nothing."""
+    text = (
+        f"There is no run of Hush in this trace, only {plural(len(tree), 'span')} of other programs; "
+        f"and only of its own runs Hush knows what waited for what."
     )
+    remedy = "Was this the trace that you meant? hush traces lists the runs that are stored."
+    finding = Finding("no_run", clean(root.name), 0.0, text, remedy)
+    return Diagnosis(tree.trace_id, clean(root.name), None, root.duration_s, (finding,), 0.0, ())
+
+
+def _unfinished(tree: TraceTree, scene: Scene) -> Candidate:
+    """Say that a run has not ended, as far as this trace knows."""
+    text = (
+        f"The run has no span of its own here: it still goes on, its process was killed, or the "
+        f"span was lost. {plural(len(tree), 'span')} had ended, the last one "
+        f"{told(tree.duration_s)} after the first had begun; what else was under way is not known."
+    )
+    return Candidate(Finding("unfinished", scene.path(scene.run), 0.0, text, ""))
 
 
 def _all_fine(scene: Scene, steps: Sequence[Step]) -> Finding:
@@ -259,7 +264,7 @@ def _all_fine(scene: Scene, steps: Sequence[Step]) -> Finding:
         f"{told(scene.worth_s)} could be gained."
     )
     if steps:
-        text += f" The time went into {_steps_told(steps, scene.wall_s)}."
+        text += f" The time went into {steps_told(steps, scene.wall_s)}."
     facts = {"steps": [(step.label, step.seconds) for step in steps]}
     remedy = "To be faster, make these steps themselves faster." if steps else ""
     return Finding("all_fine", scene.path(scene.run), 0.0, text, remedy, facts)

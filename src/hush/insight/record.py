@@ -7,6 +7,7 @@ span of its SDK is read by the names of its attributes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,12 +128,12 @@ class SpanRecord:
             name: the attribute's name, one that ends in ``_s``.
 
         Returns:
-            Its value in seconds; 0.0 where it is absent, negative or no number.
+            Its value in seconds; 0.0 where it is absent, negative, endless or no number.
         """
         value = self.attributes.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return 0.0
-        return float(value) if value > 0 else 0.0
+        return float(value) if 0 < value < math.inf else 0.0
 
 
 def from_span(span: Any) -> SpanRecord:

@@ -108,7 +108,7 @@ class _Blocker:
 
     def told(self) -> Candidate:
         scene = self.scene
-        gain_s = scene.replay.gain_s(self.change)
+        gain_s = 0.0 if scene.cut else scene.replay.gain_s(self.change)
         where = next((step.where for step in self.mine if step.where), "")
         name = clean(self.path.rpartition(".")[2])
         longest = max(self.nodes, key=lambda node: node.record.seconds(semconv.LOOP_BLOCKED_S))
@@ -133,7 +133,11 @@ class _Blocker:
         if gain_s >= scene.worth_s:
             text += f". Off the loop it would save about {told(gain_s)} of the run, {share(gain_s, scene.wall_s)}."
         else:
-            text += ". This run lost little by it, others in the same process may."
+            text += (
+                "."
+                if scene.cut
+                else ". This run lost little by it, others in the same process may."
+            )
         remedy = f"Give '{name}' run_in='thread', or let it await; where it computes in Python, run_in='process'."
         if self.computes:
             remedy = (

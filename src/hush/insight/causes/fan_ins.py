@@ -145,7 +145,7 @@ def _told(scene: Scene, group: Sequence[tuple[_FanIn, list[TreeNode]]]) -> Candi
         text += f"; it took {told(blamed.duration_s)}"
     if len(group) > 1:
         all_s = sum(one.lead_s for one, _ in group)
-        text += f". So it was {plural(len(group), 'time')}, for {told(all_s)} in all"
+        text += f". That happened {plural(len(group), 'time')}, for {told(all_s)} in all"
     text += f". In time with the others it would save {told(gain_s)} of the run"
     if gain_s < 0.9 * fan_in.lead_s and len(group) == 1:  # the rest is rounding
         text += f" ({told(fan_in.lead_s - gain_s)} of the lead did not matter: others took as long)"

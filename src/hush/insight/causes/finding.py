@@ -17,6 +17,8 @@ __all__ = ("Candidate", "Finding", "Kind", "worth_s")
 
 Kind = Literal[
     "failed",
+    "unfinished",
+    "no_run",
     "cancelled",
     "slow_predecessor",
     "limit_too_low",

@@ -83,6 +83,10 @@ class Replay(Rescheduling):
         self._walls: dict[str, Callable[[Callable[[TreeNode], float]], float]] = {}
         self._recorded: dict[tuple[str, bool], RecordedMap] = {}
 
+    def node(self, span_id: str) -> TreeNode | None:
+        """Return a span of the run by its id."""
+        return self._nodes.get(span_id)
+
     def gain_s(self, change: Change, beyond: Change = NO_CHANGE) -> float:
         """Return what a change is worth.
 

@@ -106,6 +106,9 @@ class Scene:
         worth_s: from how many seconds on a gain is told.
         replay: what changes are worth.
         maps: the maps of the graph.
+        whole: whether the run's own span is there; without it the run goes on, or was killed.
+        cut: whether the run was ended at an instant that has nothing to do with its work, so
+            that nothing in it would have made it shorter.
         paths: the path of each span, by span id.
     """
 
@@ -124,7 +127,19 @@ class Scene:
         for node in self.nodes:
             self.paths[node.record.span_id] = self._find_path(node)
         self.maps = self._find_maps()
+        self.whole = run.record.prefix == semconv.SPAN_RUN
+        self.cut = not self.whole or self._was_cut()
         self._alone: TraceTree | None = None
+
+    def _was_cut(self) -> bool:
+        record = self.run.record
+        deadline = record.attributes.get(semconv.FAILED_NODE) == self.path(self.run)
+        late = record.outcome == semconv.OUTCOME_TIMEOUT and deadline
+        return late or record.outcome == semconv.OUTCOME_CANCELLED
+
+    def node(self, span_id: str) -> TreeNode | None:
+        """Return a span of the run by its id."""
+        return self.replay.node(span_id)
 
     def path(self, node: TreeNode) -> str:
         """Return a span's path with items: ``g.pages[3].fetch``."""

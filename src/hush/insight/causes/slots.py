@@ -144,7 +144,9 @@ def _waited(group: MapGroup, waits: Sequence[float]) -> str:
     noticed = [wait for wait in waits if wait > _NOTICED * took_s]
     if 2 * len(noticed) > len(group.items):
         return f" and waited {told(median(noticed))} for one, at the median"
-    return f"; {len(noticed)} waited for one, the longest {told(max(waits))}" if noticed else ""
+    if len(noticed) == 1:
+        return f"; one waited {told(noticed[0])}"
+    return f"; {len(noticed)} waited, the longest {told(max(noticed))}" if noticed else ""
 
 
 def _waits_for_others(scene: Scene, group: MapGroup) -> bool:
