@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from hush.observe.metrics import create_gauges
+from hush.observe import metrics
+from hush.observe.labels import Names
 from hush.observe.tracing import override_meter_provider
 
 SHORT = {
@@ -72,10 +73,14 @@ def measuring(*, gauges=False):
     """Measure the runs that are started in the block."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
+    # Those of the process are bounded, and other tests may have used them up.
+    before = metrics._names, metrics._idle
+    metrics._names, metrics._idle = Names(), {}
     if gauges:
-        create_gauges(provider.get_meter("test"))
+        metrics.create_gauges(provider.get_meter("test"))
     try:
         with override_meter_provider(provider):
             yield Metrics(reader)
     finally:
         provider.shutdown()
+        metrics._names, metrics._idle = before

@@ -89,8 +89,10 @@ def test_made_up_names_fill_no_memory():
     assert len(names._known) <= GRAPHS + NODES
     assert names.node("node0") == "node0"
     assert names.node("node4999") == "other"
-    for n in range(3_000):
-        remember(f"g{n}", f"m{n}")
+    with measuring(gauges=True) as metrics:
+        for n in range(3_000):
+            remember(f"g{n}", f"m{n}")
+        assert len(metrics.points(semconv.METRIC_SLOTS_USED)) <= SERIES
 
 
 def test_labels_pass_the_redactor():
