@@ -118,6 +118,24 @@ def test_where_one_is_enough_nobody_is_held_up():
         assert kinds(found) == ["all_fine"]
 
 
+def test_a_hard_edge_beside_soft_ones_can_be_to_blame():
+    facts = {semconv.FAN_IN_MODE: "any", semconv.FAN_IN_LAST: "slow", semconv.FAN_IN_LEAD_S: 0.4}
+    found = diagnose(fan_in(**facts).tree)
+    assert (found.first.kind, found.first.path) == ("slow_predecessor", "g.slow")
+
+
+def test_thousands_of_fan_ins_are_diagnosed_at_once():
+    spans = Spans()
+    run = spans.add("run g", 0, 4_000, facts={semconv.GRAPH_NAME: "g"})
+    nodes: list[SpanRecord] = []
+    for i in range(4_000):
+        facts = {semconv.FAN_IN_MODE: "all", semconv.FAN_IN_LEAD_S: 0.001}
+        nodes.append(spans.add(f"node n{i}", i, i + 0.9, run, after=nodes[-2:], facts=facts))
+    began = time.process_time()
+    diagnose(spans.tree)
+    assert time.process_time() - began < 10
+
+
 def test_blame_goes_back_to_what_only_the_last_one_waited_for():
     spans = Spans()
     run = spans.add("run g", 0, 700)

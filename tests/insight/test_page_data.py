@@ -208,8 +208,9 @@ def test_each_kind_of_fan_in_has_its_words(facts: dict[str, Any], told: str) -> 
 @pytest.mark.parametrize(
     ("facts", "told"),
     [
-        ({semconv.MAP_BOUND_BY: "limit", semconv.MAP_AT_LIMIT_S: 0.8}, "Bound by its limit: every slot was taken for 800 ms (80%)"),
-        ({semconv.MAP_BOUND_BY: "straggler", semconv.MAP_IDLE_TAIL_S: 0.7}, "Bound by stragglers: for the last 700 ms (70%)"),
+        ({semconv.MAP_BOUND_BY: "limit", semconv.MAP_AT_LIMIT_S: 0.8}, "Every slot was taken for 800 ms (80%) while items waited."),
+        ({semconv.MAP_BOUND_BY: "straggler", semconv.MAP_IDLE_TAIL_S: 0.7}, "For the last 700 ms (70%) nothing was left to start; the last items decided."),
+        ({semconv.MAP_BOUND_BY: "straggler", semconv.MAP_PEAK_CONCURRENCY: 3, semconv.MAP_ITEMS: 3}, "All items ran at once; the longest decides."),
         ({semconv.MAP_BOUND_BY: "source"}, "Bound by its source"),
         ({semconv.MAP_BOUND_BY: "rate_limit", semconv.WAIT_LIMITER: "gpt (tpm)", semconv.WAIT_LIMITER_S: 9.0}, "Bound by gpt (tpm): items waited 9.00 s in all. More slots would only"),
         ({semconv.MAP_BOUND_BY: "magic"}, "Bound by magic."),

@@ -121,6 +121,7 @@ class _Blocker:
             "waited_s": sum(self.lost_s.values()),
             "longest": scene.path(longest),
             "computes": self.computes,
+            **self._around(),
         }
         text = f"The node '{name}' held the event loop for {told(self.held_s)}"
         if len(self.mine) > 1:
@@ -147,6 +148,17 @@ class _Blocker:
         return Candidate(
             Finding("blocking_node", self.path, gain_s, text, remedy, facts), self.change
         )
+
+    def _around(self) -> Mapping[str, object]:
+        """Return the map that it is directly in, and how long that took; empty where in none."""
+        around = self.nodes[0].parent
+        while around is not None and around.record.prefix != semconv.SPAN_MAP:
+            around = around.parent
+        if around is None:
+            return {}
+        path = self.scene.static(around)
+        maps = [node for one in self.scene.maps if one.path == path for node in one.nodes]
+        return {"map": path, "map_s": sum(node.duration_s for node in maps)}
 
     def _victims(self, victims: Mapping[str, Sequence[TreeNode]]) -> str:
         lost = {

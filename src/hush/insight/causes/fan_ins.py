@@ -8,6 +8,7 @@ that only the last one depended on, the longest.
 from __future__ import annotations
 
 from collections import defaultdict
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 from hush import semconv
@@ -17,14 +18,13 @@ from hush.insight.causes.scene import NODE_LEVELS, capital, number, plural, shar
 from hush.insight.wording import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hush.insight.causes.scene import Scene
     from hush.insight.tree import TreeNode
 
 __all__ = ("slow_predecessors",)
 
-_ONE_IS_ENOUGH: Final = frozenset({semconv.FAN_IN_ANY, semconv.FAN_IN_FIRST})
 _PAIR: Final = 2
 
 
@@ -55,7 +55,7 @@ def slow_predecessors(scene: Scene) -> Iterator[Candidate]:
     found: dict[tuple[str, str], list[tuple[_FanIn, list[TreeNode]]]] = defaultdict(list)
     for fan_in in _fan_ins(scene):
         # What the last one alone waited for, itself included.
-        chain = _exclusive(fan_in)
+        chain = _exclusive(scene, fan_in)
         blamed = max(chain, key=lambda node: node.duration_s)
         found[scene.static(fan_in.node), scene.static(blamed)].append((fan_in, chain))
     for group in found.values():
@@ -69,40 +69,55 @@ def _fan_ins(scene: Scene) -> Iterator[_FanIn]:
         record = node.record
         if record.prefix not in NODE_LEVELS or node.parent is None:
             continue
-        if record.attributes.get(semconv.FAN_IN_MODE) in _ONE_IS_ENOUGH:
+        mode = record.attributes.get(semconv.FAN_IN_MODE)
+        # Of soft edges one is enough; where there are hard ones beside them, somebody led.
+        lead_s = record.seconds(semconv.FAN_IN_LEAD_S)
+        if mode == semconv.FAN_IN_FIRST or (mode == semconv.FAN_IN_ANY and not lead_s):
             continue
-        arrived = _predecessors(node)
+        arrived = _predecessors(scene, node)
         if len(arrived) >= _PAIR:
             fan_in = _FanIn(node, arrived)
             if fan_in.lead_s > 0.0:
                 yield fan_in
 
 
-def _predecessors(node: TreeNode) -> list[TreeNode]:
+def _predecessors(scene: Scene, node: TreeNode) -> list[TreeNode]:
     """Return the nodes beside it that a node waited for; a link to a later end is blame."""
-    linked = {link.span_id for link in node.record.links}
+    linked = dict.fromkeys(link.span_id for link in node.record.links)
     return [
         one
-        for one in (() if node.parent is None else node.parent.children)
-        if one.record.span_id in linked
+        for span_id in linked
+        if (one := scene.node(span_id)) is not None
+        and one.parent is node.parent
         and one.record.prefix in NODE_LEVELS
         and one.record.end_ns <= node.record.start_ns
     ]
 
 
-def _exclusive(fan_in: _FanIn) -> list[TreeNode]:
+def _exclusive(scene: Scene, fan_in: _FanIn) -> list[TreeNode]:
     """Return the last one and those before it whose delay was its alone, the last first."""
-    shared: set[str] = set()
-    pending = [one for one in fan_in.arrived if one is not fan_in.last]
-    while pending:
-        node = pending.pop()
-        if node.record.span_id not in shared:
-            shared.add(node.record.span_id)
-            pending += _predecessors(node)
     chain = [fan_in.last]
+    shared: set[str] = set()
+    # What the others waited for, the latest first: no further back than the chain goes.
+    pending: list[tuple[int, str]] = []
+
+    def add(nodes: Iterable[TreeNode]) -> None:
+        for node in nodes:
+            heappush(pending, (-node.record.end_ns, node.record.span_id))
+
+    add(one for one in fan_in.arrived if one is not fan_in.last)
     while True:
-        before = max(_predecessors(chain[-1]), key=lambda one: one.record.end_ns, default=None)
-        if before is None or before.record.span_id in shared:
+        beside = _predecessors(scene, chain[-1])
+        before = max(beside, key=lambda one: one.record.end_ns, default=None)
+        if before is None:
+            return chain
+        while pending and -pending[0][0] >= before.record.end_ns:
+            _, span_id = heappop(pending)
+            node = scene.node(span_id)
+            if node is not None and span_id not in shared:
+                shared.add(span_id)
+                add(_predecessors(scene, node))
+        if before.record.span_id in shared:
             return chain
         chain.append(before)
 

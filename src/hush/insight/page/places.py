@@ -7,13 +7,17 @@ spans carry paths from the graph on (``crawl.pages[6].fetch``) or, as items do, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hush import semconv
+from hush.insight.bounds import bounds_of
+from hush.insight.rescheduling import static_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from hush.insight.diagnosis import Finding
     from hush.insight.tree import TraceTree, TreeNode
 
 __all__ = ("Places", "Step", "path_steps")
@@ -49,6 +53,7 @@ class Places:
         Args:
             tree: of any size, also empty.
         """
+        self._tree = tree
         self._paths: dict[str, str] = {}
         self._nodes: dict[str, TreeNode] = {}
         for node in tree:
@@ -73,6 +78,14 @@ class Places:
     def path(self, node: TreeNode) -> str:
         """Return a span's path; of a foreign span, and of a call, that of what contains it."""
         return self._paths.get(node.record.span_id, "")
+
+    def bound(self, node: TreeNode) -> Finding | None:
+        """Return what held a map up, as the diagnosis has it; None where nothing did."""
+        return self._bounds.get(static_path(self.path(node)))
+
+    @cached_property
+    def _bounds(self) -> Mapping[str, Finding]:
+        return bounds_of(self._tree)
 
     def find(self, path: str, graph: str = "") -> TreeNode | None:
         """Return the span at a path.

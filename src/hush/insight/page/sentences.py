@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hush import semconv
+from hush.insight.page.bound_words import bound_words
 from hush.insight.wording import format_duration
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class _Teller:
     def map(self) -> Iterator[Sentence]:
         if self._record.prefix != semconv.SPAN_MAP:
             return
-        if verdict := self._verdict():
+        if verdict := bound_words(self._record, self._places.bound(self._node)):
             yield [verdict]
         counts = [f"{n:,} {word}" for fact, word in _COUNTS if (n := self._count(fact))]
         limit, peak = (
@@ -191,37 +192,6 @@ class _Teller:
                     "the figures here count them all the same."
                 )
             ]
-
-    def _verdict(self) -> str:
-        whole_s = self._record.duration_s or 1.0
-        tail_s = self._record.seconds(semconv.MAP_IDLE_TAIL_S)
-        full_s = self._record.seconds(semconv.MAP_AT_LIMIT_S)
-        match self._facts.get(semconv.MAP_BOUND_BY):
-            case semconv.BOUND_BY_LIMIT:
-                return (
-                    f"Bound by its limit: every slot was taken for {format_duration(full_s)} "
-                    f"({full_s / whole_s:.0%}) while items waited. More slots would help."
-                )
-            case semconv.BOUND_BY_STRAGGLER:
-                return (
-                    f"Bound by stragglers: for the last {format_duration(tail_s)} "
-                    f"({tail_s / whole_s:.0%}) nothing was left to start, and all waited for the "
-                    "last items."
-                )
-            case semconv.BOUND_BY_SOURCE:
-                return (
-                    "Bound by its source: slots were free, and the source had not given the "
-                    "next item."
-                )
-            case semconv.BOUND_BY_RATE_LIMIT:
-                limiter = self._facts.get(semconv.WAIT_LIMITER) or "a shared limit"
-                waited_s = self._record.seconds(semconv.WAIT_LIMITER_S)
-                waited = f": items waited {format_duration(waited_s)} in all" if waited_s else ""
-                return f"Bound by {limiter}{waited}. More slots would only make more items wait."
-            case None:
-                return ""
-            case other:
-                return f"Bound by {other}."
 
     def _spread(self) -> Iterator[Sentence]:
         seconds = self._record.seconds
