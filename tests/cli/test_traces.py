@@ -361,6 +361,14 @@ def test_diff(stored):
     assert "same trace" in stored.out("diff", stored.ids[1], stored.ids[1])
 
 
+def test_diff_tells_first_what_was_set_otherwise(stored):
+    out = stored.out("diff", stored.ids[1], stored.ids[2])
+    told = out.index("maps set or fed otherwise\n  crawl.pages  ")
+    assert told < out.index("ended otherwise")
+    (one,) = stored.json("diff", stored.ids[1], stored.ids[2])["maps"]
+    assert f"{one['a']['items']} items, now {one['b']['items']}" in out
+
+
 def test_diff_is_bounded(stored):
     out = stored.out("diff", stored.ids[1], stored.ids[2], "--limit", "1")
     assert "more: --limit shows more of them" in out

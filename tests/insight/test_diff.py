@@ -296,3 +296,53 @@ async def test_planted_causes_are_found():
     assert by_path(found)["g.m[b].work"].run_s > 0.05
     assert [(only.path, only.skipped) for only in found.only_a] == [("g.left", True)]
     assert [(only.path, only.skipped) for only in found.only_b] == [("g.right", True)]
+
+
+# --- what was set otherwise ------------------------------------------------------------------
+
+
+@code_node
+async def priced(s: float):
+    await anyio.sleep(s)
+    return {}
+
+
+def pricing(limit: int, items: int = 24, name: str = "pricing") -> GraphNode:
+    with GraphNode(name=name) as graph:
+        with MapNode(
+            name="skus", inputs={"s": Each([0.02] * items)}, max_concurrency=limit
+        ) as skus:
+            START >> priced(inputs={"s": PARENT["s"]})
+        START >> skus
+    return graph
+
+
+async def recorded(graph: GraphNode) -> SpanTree:
+    with capture_spans() as capture:
+        await Hush(graph).run({})
+    return capture.tree
+
+
+async def test_another_limit_is_told_with_what_items_waited():
+    found = diff(await recorded(pricing(2)), await recorded(pricing(24)))
+    (one,) = found.maps
+    assert one.path == "pricing.skus"
+    assert (one.a.max_concurrency, one.b.max_concurrency) == (2, 24)
+    assert one.seconds < 0
+    assert one.a.wait_p50_s > max(0.1, 2 * one.b.wait_p50_s)
+    assert one.a.queue_s > 2 * one.b.queue_s
+    assert found.same_workflow
+
+
+async def test_other_items_are_told_and_the_same_settings_are_not():
+    few, many = await recorded(pricing(4, 4)), await recorded(pricing(4, 24))
+    (one,) = diff(few, many).maps
+    assert (one.a.items, one.b.items) == (4, 24)
+    assert one.seconds > 0.05
+    assert diff(few, few).maps == ()
+
+
+async def test_two_workflows_are_not_taken_for_one():
+    found = diff(await recorded(pricing(4)), await recorded(pricing(4, name="other")))
+    assert not found.same_workflow
+    assert (found.graph_a, found.graph_b) == ("pricing", "other")

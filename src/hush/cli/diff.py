@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from hush import semconv
 from hush.cli import exits
 from hush.cli.opening import open_named
 from hush.cli.output import FAINT, console, say, say_json, say_table, table, tidy
@@ -12,11 +14,12 @@ from hush.insight.diff import diff as compare
 from hush.insight.wording import format_cost, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
     from hush.insight.diff import Change, Only, TraceDiff
+    from hush.insight.map_changes import MapChange
     from hush.insight.tree import TraceTree
 
 __all__ = ("diff",)
@@ -68,6 +71,9 @@ def _document(a: TraceTree, b: TraceTree, found: TraceDiff, limit: int) -> dict[
         "trace_b": b.trace_id,
         "duration_a_s": a.duration_s,
         "duration_b_s": b.duration_s,
+        "graph_a": found.graph_a,
+        "graph_b": found.graph_b,
+        "maps": found.maps[:limit],
         "causes": found.causes[:limit],
         "outcome_changes": found.outcome_changes[:limit],
         "only_a": found.only_a[:limit],
@@ -89,10 +95,15 @@ def _print(a: TraceTree, b: TraceTree, found: TraceDiff, limit: int) -> None:
     if a.trace_id == b.trace_id:
         say(place, "both are the same trace", FAINT)
         return
+    if not found.same_workflow:
+        names = f"'{tidy(found.graph_a)}' and '{tidy(found.graph_b)}'"
+        said = f"two different workflows, {names}: what has the same name in both is compared"
+        say(place, said, "yellow")
     change_s = b.duration_s - a.duration_s
     whole = f"B took {format_duration(abs(change_s))} {'longer' if change_s > 0 else 'less'}"
     share = f" ({change_s / a.duration_s:+.0%})" if a.duration_s else ""
     say(place, f"{whole}{share}", "bold")
+    _maps(place, found.maps, limit)
     _outcomes(place, found.outcome_changes, limit)
     _causes(place, found, limit, max(_TELLING_S, _NOISE * max(a.duration_s, b.duration_s)))
     _alone(place, "only in A", found.only_a, limit)
@@ -103,6 +114,30 @@ def _print(a: TraceTree, b: TraceTree, found: TraceDiff, limit: int) -> None:
             f"{tidy(path)}: {count:,} items have a span in one run only (the span budget)",
             FAINT,
         )
+
+
+def _maps(place: Console, maps: Sequence[MapChange], limit: int) -> None:
+    if not maps:
+        return
+    say(place)
+    say(place, "maps set or fed otherwise", "bold")
+    for one in maps[:limit]:
+        change = _signed(one.seconds) or "no change"
+        said = "; ".join(_settings(one))
+        say(place, f"{tidy(one.path)}  {change}: {said}", indent=2)
+    _more(place, len(maps) - limit)
+
+
+def _settings(one: MapChange) -> Iterator[str]:
+    a, b = one.a, one.b
+    if a.max_concurrency != b.max_concurrency:
+        yield f"max_concurrency {a.max_concurrency}, now {b.max_concurrency}"
+    if a.items != b.items:
+        yield f"{a.items:,} items, now {b.items:,}"
+    if abs(b.wait_p50_s - a.wait_p50_s) > _TELLING_S:
+        waits = f"{format_duration(a.wait_p50_s)}, now {format_duration(b.wait_p50_s)}"
+        yield f"an item waited {waits}, for a slot (median)"
+    yield f"it took {format_duration(a.seconds)}, now {format_duration(b.seconds)}"
 
 
 def _outcomes(place: Console, changes: Sequence[Change], limit: int) -> None:
@@ -120,7 +155,8 @@ def _causes(place: Console, found: TraceDiff, limit: int, telling_s: float) -> N
     causes = [one for one in found.causes if _tells(one, telling_s)]
     say(place)
     if not causes:
-        say(place, "nothing took noticeably longer or less", FAINT)
+        what = "nothing else" if found.maps else "nothing"
+        say(place, f"{what} took noticeably longer or less", FAINT)
         return
     say(place, "took longer or less, B minus A (what only contains others left out)", "bold")
     names = ["where", "time", "queue", "run", "backoff", "tries", "tokens", "cost"]
@@ -169,7 +205,7 @@ def _alone(place: Console, title: str, alone: Sequence[Only], limit: int) -> Non
         return
     say(place)
     say(place, title, "bold")
-    for one in alone[:limit]:
+    for one in _folded(alone)[:limit]:
         spans = f", {one.spans:,} spans" if one.spans > 1 else ""
         why = ", skipped in the other" if one.skipped else ""
         outcome = f" {one.outcome}" if one.outcome else ""
@@ -178,7 +214,28 @@ def _alone(place: Console, title: str, alone: Sequence[Only], limit: int) -> Non
             f"{tidy(one.path)}{outcome}, {format_duration(one.seconds)}{spans}{why}",
             indent=2,
         )
-    _more(place, len(alone) - limit)
+    _more(place, len(_folded(alone)) - limit)
+
+
+def _folded(alone: Sequence[Only]) -> list[Only]:
+    """Make one line of the items of a map that are in one of the runs only."""
+    folded: dict[str, list[Only]] = {}
+    for one in alone:
+        path = one.path.rpartition("[")[0] if one.kind == semconv.SPAN_ITEM else one.path
+        folded.setdefault(path, []).append(one)
+    return [
+        these[0]
+        if len(these) == 1
+        else replace(
+            these[0],
+            path=f"{path}, {len(these):,} items",
+            outcome=None,
+            seconds=sum(one.seconds for one in these),
+            spans=sum(one.spans for one in these),
+            skipped=False,
+        )
+        for path, these in folded.items()
+    ]
 
 
 def _more(place: Console, count: int) -> None:

@@ -4,8 +4,8 @@
 between two runs ``seconds`` is the difference of their wall times. Changes do not add up to
 each other: siblings run at the same time, a container's seconds hold those of what it
 contains, and an item that waits for a slot waits while others run. To see what is behind a
-difference read :attr:`TraceDiff.causes`: what contains nothing, by the time after it had
-started.
+difference read :attr:`TraceDiff.maps`, maps that were set or fed otherwise, and then
+:attr:`TraceDiff.causes`: what contains nothing, by the time after it had started.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from hush import semconv
 from hush.insight.alignment import align
+from hush.insight.map_changes import map_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hush.insight.alignment import Alone, Pair
+    from hush.insight.map_changes import MapChange
     from hush.insight.tree import TraceTree, TreeNode
 
 __all__ = ("Change", "Only", "TraceDiff", "diff")
@@ -85,6 +87,11 @@ class TraceDiff:
 
     trace_a: str
     trace_b: str
+    graph_a: str
+    """The workflow of the first run."""
+    graph_b: str
+    maps: tuple[MapChange, ...]
+    """Maps whose limit or number of items differs, by seconds, the greatest first."""
     changes: tuple[Change, ...]
     """Everything that is in both, by absolute seconds, the greatest first."""
     only_a: tuple[Only, ...]
@@ -92,6 +99,11 @@ class TraceDiff:
     only_b: tuple[Only, ...]
     unseen: Mapping[str, int]
     """By path of a map: items that have a span in one run only because spans were omitted."""
+
+    @property
+    def same_workflow(self) -> bool:
+        """Whether both are runs of one workflow, as far as its name tells."""
+        return self.graph_a == self.graph_b
 
     @property
     def outcome_changes(self) -> tuple[Change, ...]:
@@ -128,11 +140,23 @@ def diff(a: TraceTree, b: TraceTree) -> TraceDiff:
     return TraceDiff(
         trace_a=a.trace_id,
         trace_b=b.trace_id,
+        graph_a=_graph(a),
+        graph_b=_graph(b),
+        maps=map_changes(found.pairs),
         changes=tuple(sorted(changes, key=lambda change: (-abs(change.seconds), change.path))),
         only_a=tuple(sorted(only_a, key=lambda one: (-one.seconds, one.path))),
         only_b=tuple(sorted(only_b, key=lambda one: (-one.seconds, one.path))),
         unseen=dict(found.unseen),
     )
+
+
+def _graph(tree: TraceTree) -> str:
+    """Return the name of a trace's first workflow; of a trace without a run, of its first span."""
+    for node in tree:
+        if node.record.prefix == semconv.SPAN_RUN:
+            name = node.record.attributes.get(semconv.GRAPH_NAME)
+            return name if isinstance(name, str) else node.name.partition(" ")[2]
+    return tree.roots[0].name if tree.roots else ""
 
 
 def _change(pair: Pair) -> Change:
