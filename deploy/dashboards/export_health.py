@@ -49,7 +49,7 @@ def build() -> Any:
         ),
         draw_number(
             "Programs down",
-            "That Prometheus cannot read.",
+            "That Prometheus cannot read; `up == 0` says which.",
             Query("count(up == 0) or vector(0)"),
             Seen("short", bad=1),
             alerts=("HushTargetDown",),
@@ -74,7 +74,7 @@ def build() -> Any:
         ),
         draw_lines(
             "Age of the oldest batch",
-            "A line at 45 degrees: nothing leaves any more.",
+            "A line at 45 degrees: nothing leaves any more. Look at the failed requests.",
             [
                 Query(
                     "max by (job, instance, hush_export_signal) (hush_export_oldest_age_seconds)",

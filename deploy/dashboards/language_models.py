@@ -60,7 +60,7 @@ def build() -> Any:
         ),
         draw_number(
             "Tokens a second",
-            "Input and output together.",
+            "Input and output together; the panels below tell them apart.",
             Query(f"sum(rate({TOKENS}_sum{{{WHERE}}}[$__rate_interval]))"),
             Seen("short"),
         ),
@@ -116,7 +116,7 @@ def build() -> Any:
         ),
         draw_lines(
             "Tokens",
-            "A second, by model and direction.",
+            "A second, by model and direction. Input costs less and grows unseen.",
             [
                 Query(
                     "sum by (gen_ai_request_model, gen_ai_token_type) "
@@ -182,7 +182,7 @@ def build() -> Any:
         ),
         draw_lines(
             "Time to the first token",
-            "Of streamed calls, median and 95 %.",
+            "Of streamed calls, median and 95 %: what people wait for.",
             [
                 Query(
                     f"histogram_quantile({quantile}, sum by (le, gen_ai_request_model) "

@@ -191,7 +191,14 @@ def build() -> Any:
                 width=8,
             )
             for share, quantile, text, warn, bad, alerts in (
-                ("median", 0.5, "What an ordinary run takes.", None, None, ()),
+                (
+                    "median",
+                    0.5,
+                    "What an ordinary run takes; compare with last week.",
+                    None,
+                    None,
+                    (),
+                ),
                 (
                     "95 %",
                     0.95,
@@ -203,7 +210,14 @@ def build() -> Any:
                     10,
                     ("HushRunLatencyFastBurn", "HushRunLatencySlowBurn"),
                 ),
-                ("99 %", 0.99, "The worst that people remember.", None, None, ()),
+                (
+                    "99 %",
+                    0.99,
+                    "The worst that people remember; `hush why` on one of them.",
+                    None,
+                    None,
+                    (),
+                ),
             )
         ),
         draw_heat(

@@ -142,6 +142,14 @@ def build_orders() -> GraphNode:
                 "history": known["history"],
             }
         )
+        # Side by side with the rest: what it has said is wasted when the order fails.
+        greeting = LLMChainNode(
+            name="greeting",
+            resource_key=MODEL,
+            stream=True,
+            on_error="capture",
+            inputs={"prompt": "Greet the customer of order {order}", "order": PARENT["order"]},
+        )
         letter = LLMChainNode(
             name="letter",
             resource_key=MODEL,
@@ -149,7 +157,9 @@ def build_orders() -> GraphNode:
             on_error="capture",
             inputs={"prompt": "Write a friendly offer: {offer}", "offer": offered["offer"]},
         )
-        START >> [in_stock, priced, known] >> offered >> letter >> END
+        START >> [in_stock, priced, known] >> offered
+        START >> greeting >> END
+        offered >> letter >> END
         START >> [near, far] >> delivery >> END
     return orders
 
@@ -159,8 +169,10 @@ def build_orders() -> GraphNode:
 
 @code_node(retry=Retry(2, on=ConnectionError, initial_s=0.01))
 async def fetch(page: int) -> dict[str, Any]:
-    """Fetch a page: some are slow, some fail at first, some are handled, some are not."""
+    """Fetch a page: some are slow or hang, some fail at first, some are handled, some are not."""
     await anyio.sleep(CHANCE.uniform(0.2, 0.6) if at_random(0.05) else CHANCE.uniform(0.01, 0.05))
+    if at_random(1 / 400):
+        await anyio.sleep(DEADLINE_S * 2)
     if at_random(0.05):
         raise ConnectionError("reset by peer")
     if at_random(0.02):
@@ -207,7 +219,9 @@ def scripted_model() -> Iterator[ResourceHub]:
             return ErrorReply(429, "Rate limit reached", retry_after_s=0.05)
         if number % 31 == 0:
             return ErrorReply(401, "Incorrect API key")
-        return Answer("Dear customer, here is what we can do for you.", delay_s=0.05)
+        return Answer(
+            "Dear customer, here is what we can do for you.", delay_s=0.05, chunk_delay_s=0.01
+        )
 
     with ScriptedLLMServer(api_key="example") as server:
         server.default(MODEL, reply)
@@ -218,6 +232,8 @@ def scripted_model() -> Iterator[ResourceHub]:
                     "api_key": "example",
                     "base_url": server.base_url,
                     "model": MODEL,
+                    # A limit that all runs share, and that makes some of them wait.
+                    "max_concurrency": 3,
                     "input_usd_per_million": 150.0,
                     "output_usd_per_million": 600.0,
                 }

@@ -1,6 +1,6 @@
 """A program whose runs are to be sampled: prints their trace ids by kind as JSON.
 
-    python tests/deploy/sampled_runs.py SERVICE ORDINARY OF_EACH SLOW_S
+    python tests/deploy/sampled_runs.py SERVICE ORDINARY OF_EACH SLOW_S LATE_S
 
 The last of them never ends: the process is gone before it does.
 """
@@ -58,6 +58,12 @@ def graph_of(name: str, *nodes) -> GraphNode:
 ordinary = graph_of("ordinary", lambda: step(inputs={"n": PARENT["n"]}))
 failing = graph_of("failing", lambda: fail(inputs={"n": PARENT["n"]}))
 slow = graph_of("slow", lambda: linger(inputs={"n": PARENT["n"], "seconds": PARENT["seconds"]}))
+late = graph_of(
+    "late",
+    lambda: step(name="early", inputs={"n": PARENT["n"]}),
+    lambda: linger(name="long", inputs={"n": PARENT["n"], "seconds": PARENT["seconds"]}),
+    lambda: fail(inputs={"n": PARENT["n"]}),
+)
 lost = graph_of(
     "lost",
     lambda: step(name="before", inputs={"n": PARENT["n"]}),
@@ -71,7 +77,7 @@ with GraphNode(name="partial") as partial:
     START >> items >> END
 
 
-async def main(service: str, ordinary_count: int, count: int, slow_s: float) -> None:
+async def main(service: str, ordinary_count: int, count: int, slow_s: float, late_s: float) -> None:
     telemetry = configure(service_name=service)
     ids: dict[str, list[str]] = {"ordinary": [], "failing": [], "partial": [], "slow": []}
     for number in range(ordinary_count):
@@ -85,12 +91,19 @@ async def main(service: str, ordinary_count: int, count: int, slow_s: float) -> 
         result = await Hush(slow).run({"n": 0, "seconds": slow_s})
         ids["slow"].append(result.trace_id)
 
+    async def run_late() -> None:
+        with suppress(RunError):
+            await Hush(late).run({"n": 0, "seconds": late_s})
+
     async with anyio.create_task_group() as group:
         for _ in range(count):
             group.start_soon(run_slow)
+            group.start_soon(run_late)
     telemetry.flush()
     print(json.dumps(ids), flush=True)
     await Hush(lost).run({"n": 0, "telemetry": telemetry})
 
 
-anyio.run(main, sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+anyio.run(
+    main, sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5])
+)

@@ -235,7 +235,9 @@ class DeployedCollector(Program):
 class DeployedPrometheus(Program):
     """Prometheus with deploy/prometheus: its rules as they are, its targets at other ports."""
 
-    def __init__(self, binary: Path, folder: Path, targets: dict[str, int]) -> None:
+    def __init__(
+        self, binary: Path, folder: Path, targets: dict[str, int], *, port: int = 0
+    ) -> None:
         """Prepare it.
 
         Args:
@@ -243,10 +245,11 @@ class DeployedPrometheus(Program):
             folder: for its data.
             targets: host and port as prometheus.yml names them, and the port on loopback that
                 stands for it.
+            port: where it listens; 0 chooses.
         """
         super().__init__(folder, "prometheus")
         self.binary = binary
-        (self.port,) = _free_ports(1)
+        self.port = port or _free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
         config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
         config["rule_files"] = [str(DEPLOY / "prometheus" / "rules" / "*.yml")]
@@ -254,6 +257,9 @@ class DeployedPrometheus(Program):
         config["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
         targets = {**targets, "127.0.0.1:9090": self.port}
         for job in config["scrape_configs"]:
+            for group in job.pop("dns_sd_configs", ()):
+                hosts = [f"{name}:{group['port']}" for name in group["names"]]
+                job.setdefault("static_configs", []).append({"targets": hosts})
             for group in job["static_configs"]:
                 named = [target for target in group["targets"] if target in targets]
                 group["targets"] = [f"127.0.0.1:{targets[target]}" for target in named]

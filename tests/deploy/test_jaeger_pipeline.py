@@ -19,6 +19,9 @@ ORDINARY = 300
 OF_EACH = 12
 SHARE = 20
 SLOW_S = 1.5
+DECISION_S = 4
+# So long that the decision comes before the failure, with only an early node to go by.
+LATE_S = 9
 
 
 def test_jaeger_takes_the_configuration(jaeger_binary):
@@ -31,11 +34,11 @@ def test_jaeger_takes_the_configuration(jaeger_binary):
     assert done.returncode == 0, done.stderr
 
 
-def send_runs(server, service, ordinary, of_each):
+def send_runs(server, service, ordinary, of_each, late_s=0.0):
     """Run a program that sends its runs to the server; return their trace ids by kind."""
     script = Path(__file__).parent / "sampled_runs.py"
     done = subprocess.run(
-        [sys.executable, str(script), service, str(ordinary), str(of_each), str(SLOW_S)],
+        [sys.executable, str(script), service, *map(str, (ordinary, of_each, SLOW_S, late_s))],
         capture_output=True,
         encoding="utf-8",
         env={
@@ -54,13 +57,13 @@ def sampled(jaeger_binary, tmp_path_factory):
     """A Jaeger that has decided about many runs, and the ids of these by kind."""
     folder = tmp_path_factory.mktemp("sampled")
     settings = {
-        "HUSH_DECISION_WAIT": "4s",
+        "HUSH_DECISION_WAIT": f"{DECISION_S}s",
         "HUSH_SLOW_TRACE_MS": "1000",
         "HUSH_SAMPLE_PERCENT": str(SHARE),
     }
     with DeployedJaeger(jaeger_binary, folder, **settings) as server:
-        ids = send_runs(server, "sampled", ORDINARY, OF_EACH)
-        total = ORDINARY + 3 * OF_EACH + 1
+        ids = send_runs(server, "sampled", ORDINARY, OF_EACH, LATE_S)
+        total = ORDINARY + 4 * OF_EACH + 1
 
         def decided():
             own = read_metrics(server.ports["own"])
@@ -93,6 +96,15 @@ def test_every_partial_failure_is_kept(sampled):
 def test_every_slow_run_is_kept(sampled):
     server, ids = sampled
     assert stored(server, "run slow") == set(ids["slow"])
+
+
+def test_a_run_that_fails_after_the_decision_is_kept_whole(sampled):
+    server, _ = sampled
+    kept = stored(server, "run late")
+    assert len(kept) == OF_EACH
+    for trace_id in kept:
+        names = sorted(span.name for span in server.client.find_trace(trace_id).spans)
+        assert names == ["node early", "node fail", "node long", "run late"]
 
 
 def test_a_run_that_never_ended_is_kept(sampled):
