@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -117,6 +118,62 @@ async def test_a_thread_does_not_hold_the_loop():
         await Hush(graph_of(works, behaves)).run()
     for node in captured.tree.walk():
         assert semconv.LOOP_BLOCKED_S not in node.record.attributes
+
+
+async def test_a_node_whose_thread_cannot_start_for_want_of_the_interpreter_is_innocent(caplog):
+    def computes():
+        end = time.thread_time() + 0.5
+        while time.thread_time() < end:
+            pass
+        return {}
+
+    with GraphNode(name="g") as graph:
+        START >> [CodeNode(name=f"n{i}", code_fn=computes) for i in range(3)] >> END
+    interval = sys.getswitchinterval()
+    # Whoever computes keeps the interpreter for so long, and lets neither the loop's thread nor
+    # the watchdog's on.
+    sys.setswitchinterval(0.4)
+    try:
+        with capture_spans() as captured:
+            await Hush(graph).run()
+    finally:
+        sys.setswitchinterval(interval)
+    for node in captured.tree.walk():
+        assert semconv.LOOP_BLOCKED_S not in node.record.attributes
+    assert not messages(caplog, "holds up the event loop")
+    (said,) = messages(caplog, "no node held it up")
+    assert "run_in='process'" in said
+
+
+async def test_a_node_that_computes_on_the_loop_is_not_innocent(caplog):
+    async def computes():
+        end = time.thread_time() + 0.3
+        while time.thread_time() < end:
+            pass
+        return {}
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.4)  # the watchdog is not let on either
+    try:
+        with capture_spans() as captured:
+            await Hush(graph_of(computes)).run()
+    finally:
+        sys.setswitchinterval(interval)
+    blamed = captured.tree.one("node computes").record
+    assert blamed.attributes[semconv.LOOP_BLOCKED_S] > 0.2
+    assert messages(caplog, "holds up the event loop")
+
+
+async def test_the_line_is_the_nodes_own_also_below_libraries(caplog):
+    async def blocks_in_a_library():
+        list(map(time.sleep, [0.1] * 3))
+        threading.Event().wait(0.2)
+        return {}
+
+    with capture_spans():
+        await Hush(graph_of(blocks_in_a_library)).run()
+    (said,) = messages(caplog, "holds up the event loop")
+    assert "blocks_in_a_library" in said
 
 
 async def test_a_nested_run_is_blamed_once():

@@ -317,8 +317,9 @@ class Hush:
                     ending = failed(error, plan.name, recorded=False)
                     seen.annotate(semconv.FAILED_NODE, ending.failed_path)
                     failures = failure_of(error, plan.name, index=None)
-                    state.critical_path = trail_of(error, state.critical_path)
+                    state.critical_path = trail_of(error, state.critical_path or lineage.cut)
                 except anyio.get_cancelled_exc_class():
+                    state.critical_path = lineage.cut
                     seen.end(cancelled(lineage.why()))
                     raise
                 finally:

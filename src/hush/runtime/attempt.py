@@ -15,6 +15,7 @@ from hush import semconv
 from hush.errors import NodeTimeoutError, UnexpectedCancellationError, type_name
 from hush.runtime.failing import cancelled, failed, failure_of, root_of
 from hush.runtime.instrument import OK, Scope
+from hush.runtime.trail import NO_TRAIL, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hush.runtime.instrument import Ending, Observation
     from hush.runtime.lineage import Lineage
     from hush.runtime.state import Run
+    from hush.runtime.trail import Trail
 
 __all__ = ("Place", "Policy", "Tally", "interrupted", "persist", "timed_out")
 
@@ -49,8 +51,12 @@ class Tally:
 
     attempts: int = 0
     backoff_s: float = 0.0
+    failed_s: float = 0.0
+    """Seconds that went into attempts after which there was another one."""
     waited_s: float = 0.0
     """Seconds for which a limit held it back: on threads, or of a shared resource."""
+    shared_s: float = 0.0
+    """Of these, those for a shared resource."""
     recorded: bool = False
     """Whether the last attempt's own span has recorded its exception."""
     seen: Observation | None = None
@@ -65,6 +71,21 @@ class Tally:
         """Say whether a span inside has recorded ``error``, or what it was raised from."""
         seen = self.recorded_error
         return self.recorded or (seen is not None and seen in (error, error.__cause__))
+
+    def trail(self, inner: Trail) -> Trail:
+        """Return what the time was spent on: what held the attempts up, then the last one.
+
+        Args:
+            inner: critical path of the last attempt.
+        """
+        if not (self.failed_s or self.waited_s or self.backoff_s):
+            return inner
+        held = (
+            Step(" (failed attempts)", self.failed_s),
+            Step(" (waited for a limit)", self.waited_s, shared_s=self.shared_s),
+            Step(" (paused)", self.backoff_s),
+        )
+        return (*(step for step in held if step.seconds > 0.0), *inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +180,7 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
             released_by=previous,
             ready=previous is None,
         )
+        began = place.run.clock()
         with place.run.instrument.observe(scope) as seen:
             tally.seen = seen
             try:
@@ -181,6 +203,8 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
                 seen.end(OK)
                 return result
             previous = seen.token
+        tally.failed_s += place.run.clock() - began
+        place.lineage.cut = NO_TRAIL
         facts = {
             semconv.ATTEMPT: tally.attempts,
             semconv.ERROR_TYPE: kind,

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hush import semconv
 from hush.model.join import First
-from hush.runtime.trail import LIMIT, NO_TRAIL, Step, Trail, rest_of, shortened, within
+from hush.runtime.trail import (
+    LIMIT,
+    NO_TRAIL,
+    WORTH_A_STEP,
+    Step,
+    Trail,
+    rest_of,
+    shortened,
+    within,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +43,7 @@ class Chronicle:
         last: the node that settled last.
     """
 
-    __slots__ = ("_plan", "_ready", "_trails", "ended_at", "last", "ready_at")
+    __slots__ = ("_cut", "_plan", "_ready", "_trails", "ended_at", "last", "ready_at")
 
     def __init__(self, plan: Plan, ready: ReadySet) -> None:
         """Start with nothing.
@@ -50,6 +59,7 @@ class Chronicle:
         self.ended_at = [0.0] * size
         self.last: int | None = None
         self._trails: dict[int, Trail] = {}
+        self._cut: int | None = None
 
     def ended(self, i: int, now: float, trail: Trail) -> None:
         """Take note that a node ended.
@@ -61,6 +71,19 @@ class Chronicle:
         """
         self.ended_at[i] = now
         self.last = i
+        if trail:
+            self._trails[i] = trail
+
+    def cut_off(self, i: int, now: float, trail: Trail) -> None:
+        """Take note that a node was cancelled and has stopped.
+
+        Args:
+            i: its index.
+            now: the instant.
+            trail: what is known of its inside.
+        """
+        self.ended_at[i] = now
+        self._cut = i
         if trail:
             self._trails[i] = trail
 
@@ -93,9 +116,7 @@ class Chronicle:
         if times:
             first, last = times[0], times[-1]
             facts[semconv.FAN_IN_SPREAD_S] = last - first
-            # Where one is enough, no other arrival could have made it start earlier.
-            alone = len(times) == 1 or bool(shape.soft[i] and not shape.hard[i])
-            facts[semconv.FAN_IN_LEAD_S] = 0.0 if alone else last - times[-2]
+            facts[semconv.FAN_IN_LEAD_S] = self._lead_s(i, arrivals, last)
             facts[semconv.FAN_IN_ARRIVALS] = [
                 f"{nodes[p].name} +{self.ended_at[p] - first:.6f}s"
                 for p in arrivals[: semconv.LINK_LIMIT]
@@ -108,6 +129,24 @@ class Chronicle:
             facts[semconv.FAN_IN_CANCELLED] = names
         return facts
 
+    def _lead_s(self, i: int, arrivals: Sequence[int], last: float) -> float:
+        """Return how much earlier a node could have started without its last arrival.
+
+        Args:
+            i: its index.
+            arrivals: the predecessors that it waited for, in order.
+            last: the instant of the last one.
+        """
+        shape, ended = self._plan.shape, self.ended_at
+        soft, final = shape.soft[i], arrivals[-1]
+        if soft and not shape.hard[i]:
+            return 0.0  # one is enough, and no other could have made it start earlier
+        needed = [ended[p] for p in arrivals[:-1] if p not in soft]
+        if soft and final not in soft:
+            # Of those of which one is enough, the first had let it go.
+            needed += [ended[p] for p in arrivals if p in soft][:1]
+        return last - max(needed) if needed else 0.0
+
     def _mode(self, i: int) -> str:
         shape = self._plan.shape
         if shape.quorum[i]:
@@ -115,10 +154,16 @@ class Chronicle:
             return semconv.FAN_IN_FIRST if race else semconv.FAN_IN_QUORUM
         return semconv.FAN_IN_ANY if shape.soft[i] else semconv.FAN_IN_ALL
 
-    def trail(self) -> Trail:
-        """Return the critical path up to now: back from the node that ended last."""
+    def trail(self, *, failed: bool = False) -> Trail:
+        """Return the critical path up to now: back from the node that ended or stopped last.
+
+        Args:
+            failed: whether it ends with a failure: then what had to stop comes after that.
+        """
         path: list[tuple[float, int]] = []
-        i = self.last
+        cut, i = self._cut, self.last
+        if cut is not None and not failed:
+            i = cut
         while i is not None:
             path.append((max(0.0, self.ended_at[i] - self.ready_at[i]), i))
             i = self._ready.release[i]
@@ -135,4 +180,8 @@ class Chronicle:
             steps.extend(within(self._plan.nodes[i].name, seconds, inner))
         if short:
             steps.append(rest_of([seconds for seconds, _ in short], len(short)))
+        if cut is not None and failed and self.last is not None:
+            stopping_s = self.ended_at[cut] - self.ended_at[self.last]
+            if stopping_s > WORTH_A_STEP * sum(step.seconds for step in steps):
+                steps.append(Step(f"{self._plan.nodes[cut].name} (stopping)", stopping_s))
         return shortened(steps)

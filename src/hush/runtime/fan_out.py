@@ -24,7 +24,7 @@ from hush.runtime.lineage import Blame, Lineage
 from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.scheduler import INLINE_DEPTH
 from hush.runtime.source import Source
-from hush.runtime.trail import NO_TRAIL, Chain
+from hush.runtime.trail import NO_TRAIL, Chain, shared_of
 from hush.runtime.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -92,6 +92,13 @@ class _FanOut:
         self.group: TaskGroup | None = None
         self.workers = 0
         self.last_chain: Chain | None = None
+        self.shared_s = 0.0
+        """For how long shared limits held the items back, each on its own critical path."""
+        self.cut: Trail = NO_TRAIL
+        """Critical path of the item that was cut off last."""
+        self.pulled_at = self.ready_at
+        self.pulled = Chain()
+        """What released the source's last item, and when it gave it; of sources without a length."""
         self.begun = self.ok = self.failed = self.handled = self.retried = 0
         self.failures: list[Failure] = []
         self.culprit: object = self.seen.token
@@ -151,23 +158,51 @@ class _FanOut:
                 fault.__cause__ = error
                 self._fail(fault)
                 return
+            if self.source.total is None:
+                chain = self._waited(chain, asked, self.clock())
             if pulled is None:
                 self.verdict.dry(self.clock())
+                # The source may have let everybody wait to say that nothing is left.
+                self.last_chain = chain
                 return
             self.begun += 1
             if self.begun == self.source.total:
                 self.verdict.dry(self.clock())
             self._hire()
             began = self.clock()
-            outcome = await self._one(*pulled, previous, depth)
+            try:
+                outcome = await self._one(*pulled, previous, depth)
+            except BaseException:
+                # Of whatever is cut off, the last to stop is what was waited for.
+                chain.add(pulled[0], self.clock() - began, self.cut)
+                self.last_chain = chain
+                raise
             previous = outcome.token
             now, record = self.clock(), outcome.record
             self.verdict.end(now, record.index, record.run_s, record.wait_s)
-            # Also while another worker was pulling, it was the source that was waited for.
-            chain.add(record.index, now - began, began - asked, outcome.trail)
+            chain.add(record.index, now - began, outcome.trail)
+            if outcome.trail:
+                self.shared_s += shared_of(outcome.trail)
             # Whoever ends last is the one for whom the map's end was waited.
             self.last_chain = chain
             self._count(outcome)
+
+    def _waited(self, chain: Chain, asked: float, now: float) -> Chain:
+        """Return what released what the source has just given.
+
+        Args:
+            chain: what the worker that asked for it had done until then.
+            asked: when it did.
+            now: when it was given.
+        """
+        if asked < self.pulled_at or not chain.count:
+            # The source was busy with an item for another worker, and began with this one then;
+            # and a new worker is there because the one before it got an item.
+            chain = self.pulled.copy()
+            asked = self.pulled_at
+        chain.waited(now - asked)
+        self.pulled_at, self.pulled = now, chain.copy()
+        return chain
 
     def _fail(self, fault: Exception) -> None:
         """Take note that the source failed, and stop the items that are running."""
@@ -215,6 +250,7 @@ class _FanOut:
             return outcome
         finally:
             if outcome is None:
+                self.cut = item.trail
                 self.verdict.drop(self.clock())
 
     def _key(self, values: dict[str, Any]) -> tuple[str | None, Exception | None]:
@@ -361,9 +397,7 @@ class _FanOut:
                 semconv.MAP_RETRIED: self.retried,
                 semconv.MAP_PEAK_CONCURRENCY: self.verdict.peak,
             }
-            ledger = self.lineage.ledger
-            waited_s = 0.0 if ledger is None else ledger.waited_s
-            facts |= self.verdict.facts(self.clock(), waited_s)
+            facts |= self.verdict.facts(self.clock(), self.shared_s)
             facts |= self.cpu.facts()
         if self.lineage.partial:
             facts[semconv.PARTIAL_FAILURE] = True

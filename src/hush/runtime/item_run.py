@@ -109,6 +109,7 @@ class ItemRun:
                     ending = failed(raised, path, recorded=tally.has_recorded(raised))
                 except anyio.get_cancelled_exc_class():
                     ending = interrupted(place)
+                    self.trail = tally.trail(lineage.cut)
                     self.lineage.add_late(lineage.take_late())
                     seen.end(ending)
                     raise
@@ -123,7 +124,8 @@ class ItemRun:
         record = self._record(ending, outputs if error is None else None, tally, run_s)
         if events is not None:
             await events.emit(self._ended(path, ending, run_s))
-        return ItemOutcome(record, seen.token, error, trail=trail_of(error, self.trail))
+        trail = tally.trail(trail_of(error, self.trail if error is None else lineage.cut))
+        return ItemOutcome(record, seen.token, error, trail=trail)
 
     async def _once(self, path: str, place: Place) -> dict[str, Any]:
         if self.fault is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from hush import semconv
 from hush.runtime.ledger import Ledger
+from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hush.errors import Failure
     from hush.model.usage import Usage
     from hush.runtime.instrument import Observation
+    from hush.runtime.trail import Trail
 
 __all__ = ("Blame", "Lineage")
 
@@ -41,7 +43,7 @@ EXTERNAL = Blame(semconv.REASON_EXTERNAL)
 class Lineage:
     """One container of running work: a run, a graph, a map, an item, a node."""
 
-    __slots__ = ("_late", "_limits", "blame", "ledger", "outer", "partial")
+    __slots__ = ("_late", "_limits", "blame", "cut", "ledger", "outer", "partial")
 
     def __init__(self, outer: Lineage | None) -> None:
         """Hang below another container.
@@ -55,6 +57,8 @@ class Lineage:
         """Whether something inside failed without failing the run."""
         self.ledger: Ledger | None = None
         """What was used and waited for inside; None where nothing was."""
+        self.cut: Trail = NO_TRAIL
+        """Critical path of what was inside when it was cut off."""
         self._late: list[Failure] | None = None
         self._limits: list[tuple[anyio.CancelScope, Blame]] = []
 

@@ -96,7 +96,7 @@ class RuntimeContext:
         placement = self.place.run.placement
         if run_in == "process":
             value, waited_s = await placement.in_process(function, args, kwargs)
-            self.place.tally.waited_s += waited_s
+            self._waited_here("processes", waited_s)
             return value
         if run_in == "loop":
             result = function(*args, **kwargs)
@@ -106,10 +106,14 @@ class RuntimeContext:
                 functools.partial(function, *args, **kwargs),
                 on_abandon=self.abandoned if leave else None,
             )
-            self.place.tally.waited_s += waited_s
+            self._waited_here("threads", waited_s)
         if inspect.isawaitable(result):
             return await result
         return result
+
+    def _waited_here(self, limiter: str, seconds: float) -> None:
+        if seconds:
+            self.waited(limiter, seconds)
 
     def abandoned(self) -> None:
         """Say that a thread of the node was left behind."""
@@ -141,6 +145,7 @@ class RuntimeContext:
     def waited(self, limiter: str, seconds: float) -> None:
         """Book a wait for a limit."""
         self.place.tally.waited_s += seconds
+        self.place.tally.shared_s += seconds
         self.place.lineage.waited(limiter, seconds)
 
     def paused(self, seconds: float) -> None:
@@ -196,7 +201,7 @@ class RuntimeContext:
 
     def ended_round(self, index: int, seconds: float, trail: Trail) -> None:
         """Take note that a round of a loop is over."""
-        self._rounds.add(index, seconds, 0.0, trail)
+        self._rounds.add(index, seconds, trail)
         self.trail = self._rounds.trail()
 
     async def fan_out(self, request: FanOut) -> None:

@@ -26,7 +26,7 @@ from hush.runtime.events import NodeEnded, NodeStarted
 from hush.runtime.failing import culprit_of, failed, failure_of, trail_of
 from hush.runtime.instrument import OK, Ending, Scope
 from hush.runtime.stepping import lost_s, stamp_here
-from hush.runtime.trail import NO_TRAIL, Step
+from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ("Done", "NodeRun", "Release")
 
+_NOBODY, _WATCHERS = "", " watchers"
+"""Stand for no node among those that were warned of."""
 LEVELS: dict[str, Level] = {"graph": "graph", "map": "map", "loop": "loop"}
 
 
@@ -92,6 +94,8 @@ class NodeRun:
     """When its last step ended."""
     loop_wait_s: float = 0.0
     """About how long it waited for an event loop that others held up."""
+    over: bool = False
+    """Whether its span has ended: what comes now is not its doing."""
 
     @property
     def path(self) -> str:
@@ -140,6 +144,7 @@ class NodeRun:
                     raise
                 finally:
                     self._annotate(place, run.clock() - began)
+                    self.over = True
                 seen.end(ending)
         except anyio.get_cancelled_exc_class():
             if events is not None:
@@ -176,6 +181,9 @@ class NodeRun:
     def blocked(self, seconds: float, where: str | None) -> None:
         """Take note that a step of the node held up the event loop."""
         self.blocked_s += seconds
+        if self.over:
+            self._said_of_watchers(seconds, where)
+            return
         if self.seen is not None:
             self.seen.annotate(semconv.LOOP_BLOCKED_S, self.blocked_s)
             facts = {semconv.LOOP_BLOCKED_S: seconds, semconv.LOOP_BLOCKED_AT: where or "unknown"}
@@ -191,6 +199,31 @@ class NodeRun:
             where=where,
         )
 
+    def _said_of_watchers(self, seconds: float, where: str | None) -> None:
+        if _WATCHERS in self.run.warned:
+            return
+        self.run.warned.add(_WATCHERS)
+        get_logger().warning(
+            "whoever watches the run holds up the event loop, and everything else on it: a span "
+            "processor or an event's listener that blocks; use BatchSpanProcessor, or let the "
+            "listener await",
+            **{semconv.NODE_PATH: self.path},
+            blocked_s=round(seconds, 3),
+            where=where,
+        )
+
+    def starved(self, seconds: float) -> None:
+        """Take note that the event loop stood still while it was this node's turn."""
+        if _NOBODY in self.run.warned:
+            return
+        self.run.warned.add(_NOBODY)
+        get_logger().warning(
+            "the event loop stood still, and no node held it up: threads that compute in Python "
+            "keep the interpreter to themselves, or the machine is busy; "
+            "give nodes that compute run_in='process'",
+            stood_s=round(seconds, 3),
+        )
+
     async def _under_policies(self, place: Place) -> Done:
         # One checkpoint a node keeps the loop fair and lets cancellation in, also where
         # every node is a lambda.
@@ -204,10 +237,12 @@ class NodeRun:
         async def once() -> Done:
             outputs = await spec.execute(self._resolve(place.path), ctx)
             done = self._checked(outputs, place)
-            done.trail = ctx.trail or _pauses(place.tally)
+            done.trail = ctx.trail
             return done
 
-        return await persist(once, policy, place)
+        done = await persist(once, policy, place)
+        done.trail = place.tally.trail(done.trail)
+        return done
 
     # --- inputs ----------------------------------------------------------------------------
 
@@ -324,7 +359,7 @@ class NodeRun:
         ending = failed(error, place.path, recorded=tally.has_recorded(error))
         if not node.node.captures:
             culprit = culprit_of(error, place.seen.token)
-            trail = trail_of(error, _pauses(tally))
+            trail = tally.trail(trail_of(error, self.lineage.cut))
             done = Done(place.seen.token, {}, {}, failures=failures, culprit=culprit, trail=trail)
             return done, ending
         self.lineage.mark_partial()
@@ -348,14 +383,6 @@ class NodeRun:
                 writes[output.key] = outputs["error"]
         chosen = frozenset[str]() if node.node.targets() else None
         return Done(place.seen.token, outputs, writes, chosen, captured=failures), ending
-
-
-def _pauses(tally: Tally) -> Trail:
-    """Return what a node without a body spent its time on besides itself."""
-    if not tally.waited_s and not tally.backoff_s:
-        return NO_TRAIL
-    pauses = ((" (waited for a limit)", tally.waited_s), (" (paused)", tally.backoff_s))
-    return tuple(Step(label, seconds) for label, seconds in pauses if seconds > 0.0)
 
 
 def _is_plain_error(source: Ref) -> bool:

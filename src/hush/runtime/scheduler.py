@@ -72,6 +72,7 @@ async def run_graph(frame: Frame, run: Run, seen: Observation) -> Trail:
         if not isinstance(error, Exception):
             # Cancelled from outside while it was failing: its failures go no other way up.
             frame.lineage.add_late([*graph.failures, *graph.lineage.take_late()])
+            frame.lineage.cut = graph.chronicle.trail()
         raise
     finally:
         presence.leave(graph)
@@ -115,7 +116,7 @@ class _GraphRun:
                     self._spawn(turn)
         if self.failures:
             self.failures.extend(self.lineage.take_late())
-            raise BodyFailedError(self.failures, self.culprit, self.chronicle.trail())
+            raise BodyFailedError(self.failures, self.culprit, self.chronicle.trail(failed=True))
         if not self.ready.finished:
             # A task went away without a word. If we are being cancelled ourselves, the
             # checkpoint says so; else something cancelled the task behind our back.
@@ -149,9 +150,18 @@ class _GraphRun:
         i, release = turn
         lineage = Lineage(self.lineage)
         node_run = NodeRun(self.plan.nodes[i], self.frame, self.run, lineage, release, depth)
-        if i not in self.plan.shape.lanes:
-            done = await isolated(self.context.copy(), node_run.execute(), node_run)
-            return self._end(i, done)
+        try:
+            if i not in self.plan.shape.lanes:
+                done = await isolated(self.context.copy(), node_run.execute(), node_run)
+                return self._end(i, done)
+            return await self._race(i, node_run)
+        except BaseException:
+            self.chronicle.cut_off(i, self.run.clock(), lineage.cut)
+            raise
+
+    async def _race(self, i: int, node_run: NodeRun) -> list[Turn]:
+        """Run a node that others may make superfluous; return whose turn it is then."""
+        lineage = node_run.lineage
         lost = True
         with anyio.CancelScope() as scope:
             self.racing[i] = (scope, lineage)

@@ -12,10 +12,12 @@ import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from hush.runtime.starvation import Processor, Starvation
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("BLOCKED_S", "Owner", "Stamp", "all_stamps", "lost_s", "stamp_here")
+__all__ = ("BLOCKED_S", "Owner", "Stamp", "all_stamps", "lost_s", "stamp_here", "starvation")
 
 T = TypeVar("T")
 
@@ -49,6 +51,13 @@ class Owner(Protocol):
             where: file and line, where the watchdog saw them.
         """
 
+    def starved(self, seconds: float) -> None:
+        """Hear that a step lasted long through no fault of its own.
+
+        Args:
+            seconds: how long, without what was inside of it.
+        """
+
 
 class Stamp:
     """What a thread's loop is doing."""
@@ -60,18 +69,20 @@ class Stamp:
         "held_until",
         "inner_s",
         "owner",
+        "processor",
         "since",
         "thread",
         "where",
     )
 
     def __init__(self, thread: int) -> None:
-        """Start idle.
+        """Start idle, in the thread that it is of.
 
         Args:
             thread: the thread's identity.
         """
         self.thread = thread
+        self.processor = Processor(perf_counter())
         self.owner: Owner | None = None
         self.since = 0.0
         self.inner_s = 0.0
@@ -118,14 +129,17 @@ class Stamp:
         own = now - self.since - self.inner_s
         if own <= BLOCKED_S or self.owner is not owner:
             return
-        if self.since > self.at_once_until:
-            self.held_from = self.since
-        self.held_until = now
-        self.at_once_until = now + max(AT_ONCE_S, AT_ONCE_SHARE * (now - self.held_from))
         # What was told is not told again when the step is over.
         self.inner_s += own
         where = self.where if self.caught is owner else None
         self.caught = None
+        if starvation.blames(self.processor, self.since, now, BLOCKED_S):
+            owner.starved(own)
+            return
+        if self.since > self.at_once_until:
+            self.held_from = self.since
+        self.held_until = now
+        self.at_once_until = now + max(AT_ONCE_S, AT_ONCE_SHARE * (now - self.held_from))
         owner.blocked(own, where)
 
 
@@ -148,6 +162,8 @@ def lost_s(asleep_s: float, free_s: float) -> float:
     return asleep_s - (asleep_s - free_s) / math.log(asleep_s / free_s)
 
 
+starvation = Starvation()
+"""When no thread of the process was let on, as the watchdog has seen."""
 _stamps: dict[int, Stamp] = {}
 _here = threading.local()
 

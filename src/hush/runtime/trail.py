@@ -23,6 +23,7 @@ __all__ = (
     "Trail",
     "precise",
     "rest_of",
+    "shared_of",
     "shortened",
     "told",
     "within",
@@ -49,6 +50,8 @@ class Step:
     """How long it was on the path."""
     others: int = 0
     """How many further steps it stands for, that were too short to stand for themselves."""
+    shared_s: float = 0.0
+    """For how much of that a limit shared by all runs, such as a rate limit, held it back."""
 
 
 Trail = tuple[Step, ...]
@@ -69,7 +72,7 @@ def within(label: str, seconds: float, inner: Trail) -> list[Step]:
     if not inner:
         return [Step(label, seconds)]
     steps = [
-        Step(f"{label}{_joint(step.label)}{step.label}", step.seconds, step.others)
+        Step(f"{label}{_joint(step.label)}{step.label}", step.seconds, step.others, step.shared_s)
         for step in inner
     ]
     rest = seconds - sum(step.seconds for step in inner)
@@ -94,29 +97,46 @@ def shortened(steps: Iterable[Step], limit: int = LIMIT) -> Trail:
         The longest in their order, and at the end one for all the others.
     """
     every = tuple(steps)
-    if len(every) <= limit:
+    sums = [step for step in every if _is_rest(step)]
+    if len(every) <= limit and len(sums) < 2:  # noqa: PLR2004  # two sums become one
         return every
-    ranked = sorted(range(len(every)), key=lambda i: every[i].seconds, reverse=True)
+    alone = [step for step in every if not _is_rest(step)]
+    ranked = sorted(range(len(alone)), key=lambda i: alone[i].seconds, reverse=True)
     kept = sorted(ranked[: limit - 1])
-    left = [every[i] for i in ranked[limit - 1 :]]
+    left = [*(alone[i] for i in ranked[limit - 1 :]), *sums]
     count = sum(max(step.others, 1) for step in left)
-    return (*(every[i] for i in kept), rest_of([step.seconds for step in left], count))
+    rest = rest_of([step.seconds for step in left], count, shared_of(left))
+    return (*(alone[i] for i in kept), rest)
 
 
-def rest_of(seconds: Iterable[float], count: int) -> Step:
+def _is_rest(step: Step) -> bool:
+    return step.others > 0 and step.label.startswith("(")
+
+
+def rest_of(seconds: Iterable[float], count: int, shared_s: float = 0.0) -> Step:
     """Return one step for many that are too short to stand for themselves.
 
     Args:
         seconds: theirs.
         count: how many they are.
+        shared_s: for how much of that shared limits held them back.
     """
-    return Step(f"({count} shorter steps)", math.fsum(seconds), count)
+    return Step(f"({count} shorter steps)", math.fsum(seconds), count, shared_s)
+
+
+def shared_of(trail: Iterable[Step]) -> float:
+    """Return for how many seconds of a trail shared limits held it back."""
+    return math.fsum(step.shared_s for step in trail)
 
 
 class Chain:
-    """What one worker of a map did, one item after the other, in bounded memory."""
+    """What a moment of a map was released by, all the way back, in bounded memory.
 
-    __slots__ = ("_longest", "count", "seconds", "source_s")
+    The items of one worker, one after the other; and where several waited for the source, what
+    the source had been waited for until it began with theirs.
+    """
+
+    __slots__ = ("_longest", "count", "seconds", "shared_s", "source_s")
 
     def __init__(self) -> None:
         """Start with nothing."""
@@ -125,20 +145,38 @@ class Chain:
         """Of all items together."""
         self.source_s = 0.0
         """Waited for the source."""
+        self.shared_s = 0.0
+        """Of the items' seconds, those for which shared limits held them back."""
         self._longest: list[tuple[float, int, Trail]] = []
 
-    def add(self, index: int, seconds: float, source_s: float, inner: Trail) -> None:
-        """Add an item.
+    def copy(self) -> Chain:
+        """Return another that begins with what this one has done."""
+        other = Chain()
+        other._longest = self._longest.copy()
+        other.count, other.seconds = self.count, self.seconds
+        other.source_s, other.shared_s = self.source_s, self.shared_s
+        return other
+
+    def waited(self, seconds: float) -> None:
+        """Take note of a wait for the source.
+
+        Args:
+            seconds: how long.
+        """
+        self.source_s += seconds
+
+    def add(self, index: int, seconds: float, inner: Trail) -> None:
+        """Take note of an item.
 
         Args:
             index: its index.
             seconds: how long it took.
-            source_s: how long the worker waited for it.
             inner: its trail.
         """
         self.count += 1
         self.seconds += seconds
-        self.source_s += source_s
+        if inner:
+            self.shared_s += shared_of(inner)
         longest = self._longest
         if len(longest) < LONGEST or seconds > longest[-1][0]:
             longest.append((seconds, index, inner))
@@ -148,14 +186,17 @@ class Chain:
     def trail(self) -> Trail:
         """Return what the worker did as steps below the map's label."""
         steps: list[Step] = []
-        for seconds, index, inner in sorted(self._longest, key=lambda one: one[1]):
-            steps.extend(within(f"[{index}]", seconds, inner))
+        # Sums first: most of what they stand for came before the end, which is told last.
+        if self.source_s > WORTH_A_STEP * (self.seconds + self.source_s):
+            steps.append(Step(" (source)", self.source_s))
         others = self.count - len(self._longest)
         if others:
             rest = self.seconds - sum(one[0] for one in self._longest)
-            steps.append(Step(f" ({others} more items)", rest, others))
-        if self.source_s > WORTH_A_STEP * (self.seconds + self.source_s):
-            steps.append(Step(" (source)", self.source_s))
+            noun = "item" if others == 1 else "items"
+            shared_s = self.shared_s - sum(shared_of(inner) for _, _, inner in self._longest)
+            steps.append(Step(f" ({others} more {noun})", rest, others, shared_s))
+        for seconds, index, inner in sorted(self._longest, key=lambda one: one[1]):
+            steps.extend(within(f"[{index}]", seconds, inner))
         return shortened(steps)
 
 

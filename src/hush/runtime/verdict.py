@@ -28,6 +28,12 @@ RATE_LIMITED: Final = 0.5
 """A map whose items spent more than this share of their time waiting for shared limits was
 bound by these: more slots would only have made more items wait."""
 
+STRAGGLER: Final = 1.5
+"""An item that ran for more than so many times the median."""
+WORTH: Final = 0.1
+"""What held items back for less than this share of the time of those that came last held
+nothing back."""
+
 
 class Verdict:
     """The times of one map."""
@@ -137,10 +143,10 @@ class Verdict:
         """Return what held the map back, one of ``semconv.BOUND_BY_*``.
 
         Args:
-            waited_s: what the items waited for shared limits, all together.
+            waited_s: for how long shared limits held the items back, all together.
 
         Returns:
-            None where no item ran.
+            None where nothing did, or no item ran.
         """
         if not self.runs.count:
             return None
@@ -151,7 +157,16 @@ class Verdict:
             semconv.BOUND_BY_SOURCE: self.source_s,
             semconv.BOUND_BY_STRAGGLER: self.tail_s,
         }
+        if not self._straggled():
+            # The last ones took as long as all did: what kept them from beginning counts.
+            tail_s = shares.pop(semconv.BOUND_BY_STRAGGLER)
+            if max(shares.values()) < WORTH * tail_s:
+                return None
         return max(shares, key=shares.__getitem__)
+
+    def _straggled(self) -> bool:
+        """Say whether one item stands out."""
+        return self.runs.most > STRAGGLER * self.runs.quantile(0.5)
 
     @property
     def tail_s(self) -> float:
@@ -163,7 +178,7 @@ class Verdict:
 
         Args:
             now: the instant at which the map is over.
-            waited_s: what the items waited for shared limits, all together.
+            waited_s: for how long shared limits held the items back, all together.
         """
         self._advance(now)
         wall = now - self._began

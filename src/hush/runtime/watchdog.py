@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from hush import semconv
 from hush.log import get_logger
 from hush.runtime import presence
-from hush.runtime.stepping import BLOCKED_S, all_stamps
+from hush.runtime.stepping import BLOCKED_S, all_stamps, stamp_here, starvation
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -29,7 +29,8 @@ JOINS_S: Final = 1.0
 IDLE_S: Final = 5.0
 """How long it stays when nothing runs."""
 
-_OURS: Final = ("hush.", "anyio.", "asyncio.", "trio.")
+_OURS: Final = ("_weakrefset", "anyio.", "asyncio.", "opentelemetry.", "trio.", "weakref")
+"""Code that stands between a node's and the loop's, or comes with the collection of garbage."""
 
 
 class Watchdog:
@@ -53,15 +54,24 @@ class Watchdog:
         with self._lock:
             if not self._running:
                 self._running = True
+                # Until it can say so itself: it should be there now.
+                now = perf_counter()
+                starvation.rests()
+                starvation.goes_on(now, now)
+                stamp_here().processor.look(now)
                 threading.Thread(target=self._watch, name="hush watchdog", daemon=True).start()
 
     def _watch(self) -> None:
         pause = threading.Event()
         joins_at = idle_since = perf_counter()
         while True:
+            now = perf_counter()
+            starvation.goes_on(now, now + TICK_S)
             pause.wait(TICK_S)
             now = perf_counter()
+            starvation.goes_on(now, now)
             for stamp in all_stamps():
+                stamp.processor.look(now)
                 owner, since = stamp.owner, stamp.since
                 if owner is not None and now - since > BLOCKED_S and stamp.caught is not owner:
                     where = _place_of(sys._current_frames().get(stamp.thread))  # noqa: SLF001  # the only way to see another thread's stack
@@ -76,6 +86,7 @@ class Watchdog:
             if now - idle_since > IDLE_S:
                 with self._lock:
                     if not presence.present():
+                        starvation.rests()
                         self._running = False
                         return
 
@@ -106,24 +117,19 @@ def _place_of(frame: FrameType | None) -> str | None:
         frame: the innermost frame.
 
     Returns:
-        Where the outermost frame is that is none of this library's or its loops'; there
-        the user wrote what blocks, however deep in a library that is.
+        Where the outermost frame is that this library has called: there the user wrote what
+        blocks, however deep in another library that is. None where it is this library's own
+        code, or what that calls by itself, such as the start of a thread.
     """
-    stack = []
-    at = frame
-    while at is not None:
-        stack.append(at)
-        at = at.f_back
     place = None
-    for one in stack:
-        name = one.f_globals.get("__name__", "")
-        if name.startswith(_OURS):
-            # What is further out only called the node.
-            if place is not None and name.startswith("hush."):
-                break
-            continue
-        code = one.f_code
-        place = f"{code.co_filename}:{one.f_lineno} in {code.co_qualname}"
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith("hush."):
+            return None if name.startswith("hush.executors.") else place
+        if not name.startswith(_OURS):
+            code = frame.f_code
+            place = f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
+        frame = frame.f_back
     return place
 
 
