@@ -60,6 +60,7 @@ async def run_fan_out(ctx: RuntimeContext, request: FanOut) -> None:
         await fan_out.drive()
     except BaseException as error:
         fan_out.over()
+        ctx.place.lineage.cut = ctx.trail
         # What fails at closing must not stand in the place of why it is closed.
         await fan_out.close_after(error)
         raise

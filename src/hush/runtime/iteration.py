@@ -6,6 +6,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from hush.runtime.attempt import Policy
+from hush.runtime.failing import BodyFailedError
 from hush.runtime.isolation import isolated
 from hush.runtime.item_run import ItemRun
 
@@ -69,9 +70,16 @@ async def run_iteration(
     )
     clock = ctx.place.run.clock
     began = clock()
-    outcome = await isolated(copy_context(), item.execute())
+    try:
+        outcome = await isolated(copy_context(), item.execute())
+    except BaseException:
+        ctx.ended_round(index, clock() - began, item.trail)
+        ctx.place.lineage.cut = ctx.trail
+        raise
     ctx.previous_round = outcome.token
     ctx.ended_round(index, clock() - began, outcome.trail)
     if outcome.error is not None:
+        if isinstance(outcome.error, BodyFailedError):
+            outcome.error.trail = ctx.trail
         raise outcome.error
     return dict(outcome.record.outputs or {})
