@@ -120,7 +120,11 @@ async def test_a_thread_does_not_hold_the_loop():
         assert semconv.LOOP_BLOCKED_S not in node.record.attributes
 
 
-async def test_a_node_whose_thread_cannot_start_for_want_of_the_interpreter_is_innocent(caplog):
+async def test_a_node_whose_thread_cannot_start_for_want_of_the_interpreter_is_innocent(
+    caplog, monkeypatch
+):
+    monkeypatch.setattr(node_run, "STARVED_S", 0.0)
+
     def computes():
         end = time.thread_time() + 0.5
         while time.thread_time() < end:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ("Done", "NodeRun", "Release")
 
+STARVED_S: Final = 0.5
+"""For how long, all together, the loop of a run stood still before that is worth a warning."""
 _NOBODY, _WATCHERS = "", " watchers"
 """Stand for no node among those that were warned of."""
 LEVELS: dict[str, Level] = {"graph": "graph", "map": "map", "loop": "loop"}
@@ -214,14 +216,17 @@ class NodeRun:
 
     def starved(self, seconds: float) -> None:
         """Take note that the event loop stood still while it was this node's turn."""
-        if _NOBODY in self.run.warned:
+        run = self.run
+        run.starved_s += seconds
+        # Not for every hiccup of a busy machine.
+        if run.starved_s < STARVED_S or _NOBODY in run.warned:
             return
-        self.run.warned.add(_NOBODY)
+        run.warned.add(_NOBODY)
         get_logger().warning(
             "the event loop stood still, and no node held it up: threads that compute in Python "
             "keep the interpreter to themselves, or the machine is busy; "
             "give nodes that compute run_in='process'",
-            stood_s=round(seconds, 3),
+            stood_s=round(run.starved_s, 3),
         )
 
     async def _under_policies(self, place: Place) -> Done:

@@ -207,6 +207,8 @@ class Run:
     """Tells the instants of which facts are made, in seconds since any."""
     began: float = 0.0
     """When it began, by that clock."""
+    starved_s: float = 0.0
+    """For how long its event loop stood still through no fault of a node."""
     warned: set[str] = field(default_factory=set)
     """Nodes of which a warning was logged, by name."""
     listeners: dict[int, EventSink] = field(default_factory=dict)
