@@ -89,6 +89,7 @@ __all__ = (
     "ITEM_INDEX",
     "ITEM_KEY",
     "ITERATION_INDEX",
+    "LIMITER_THREADS",
     "LIMIT_S",
     "LINKS_DROPPED",
     "LINK_LIMIT",
@@ -276,6 +277,7 @@ NODE_KIND: Final = "hush.node.kind"
 ATTEMPTS: Final = "hush.attempts"
 WAIT_LIMITER_S: Final = "hush.wait.limiter_s"
 WAIT_LIMITER: Final = "hush.wait.limiter"
+LIMITER_THREADS: Final = "threads"
 RUN_S: Final = "hush.run_s"
 BACKOFF_S: Final = "hush.backoff_s"
 LOOP_BLOCKED_S: Final = "hush.loop_blocked_s"

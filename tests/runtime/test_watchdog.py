@@ -11,7 +11,7 @@ import pytest
 
 from hush import semconv
 from hush.core import END, START, CodeNode, Each, GraphNode, Hush, MapNode
-from hush.runtime import presence, stepping
+from hush.runtime import node_run, presence, stepping
 from hush.runtime.watchdog import Watchdog, watch
 from hush.testing import capture_spans
 

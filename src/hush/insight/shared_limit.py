@@ -27,7 +27,7 @@ _MATERIAL: Final = 0.05
 _LEAST_GAPS: Final = 3
 _TOGETHER: Final = 0.1
 """Gaps below this share of the mean one are none."""
-_THREADS: Final = "threads"
+_THREADS: Final = semconv.LIMITER_THREADS
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ class RuntimeContext:
         placement = self.place.run.placement
         if run_in == "process":
             value, waited_s = await placement.in_process(function, args, kwargs)
-            self._waited_here("processes", waited_s)
+            self.place.tally.waited_s += waited_s
             return value
         if run_in == "loop":
             result = function(*args, **kwargs)
@@ -106,14 +106,11 @@ class RuntimeContext:
                 functools.partial(function, *args, **kwargs),
                 on_abandon=self.abandoned if leave else None,
             )
-            self._waited_here("threads", waited_s)
+            if waited_s:
+                self.waited(semconv.LIMITER_THREADS, waited_s)
         if inspect.isawaitable(result):
             return await result
         return result
-
-    def _waited_here(self, limiter: str, seconds: float) -> None:
-        if seconds:
-            self.waited(limiter, seconds)
 
     def abandoned(self) -> None:
         """Say that a thread of the node was left behind."""

@@ -27,7 +27,7 @@ __all__ = (
     "was_reached",
 )
 
-THREADS: Final = "threads"
+THREADS: Final = semconv.LIMITER_THREADS
 RATE_LIMITED: Final = 0.5
 """From this share of the items' time on, waiting for a shared limit is what bound a map."""
 

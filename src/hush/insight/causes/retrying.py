@@ -143,7 +143,9 @@ def lone_waits(scene: Scene) -> Iterator[Candidate]:
             calls = [c for c in node.children if c.record.prefix == semconv.SPAN_CHAT]
             # A call that waited names its resource; whoever made none waited for a thread.
             limiter = calls[0].record.attributes.get(semconv.LLM_RESOURCE, "") if calls else None
-        groups[scene.static(node), "" if limiter is None else str(limiter)].append(node)
+        if limiter in {None, semconv.LIMITER_THREADS}:
+            limiter = ""
+        groups[scene.static(node), str(limiter)].append(node)
     for (path, limiter), nodes in groups.items():
         change = Change(
             {
