@@ -20,6 +20,9 @@ class Idle:
     def since(self, instant):
         return self.had
 
+    def queued_s(self):
+        return self.had[1]
+
 
 def late(begin, end):
     starvation = Starvation()
@@ -48,6 +51,16 @@ def test_a_thread_that_got_no_processor_is_innocent():
     assert on_time.blames(Idle(0.05, queued_s=0.6), 10.0, 11.0, 0.1)
     assert not on_time.blames(Idle(0.05, queued_s=0.3), 10.0, 11.0, 0.1)
     assert not on_time.blames(Idle(0.4, queued_s=0.6), 10.0, 11.0, 0.1)
+
+
+def test_a_watchdog_that_got_no_processor_says_nothing_of_others():
+    starvation = Starvation()
+    watcher = Idle()
+    starvation.goes_on(10.0, 10.1, watcher)
+    watcher.had = 0.0, 0.7
+    assert not starvation.blames(Idle(), 10.0, 11.0, 0.1)
+    starvation.goes_on(10.9, math.inf, watcher)
+    assert not starvation.blames(Idle(), 10.0, 11.0, 0.1)
 
 
 def test_a_watchdog_that_has_not_come_yet_is_late():

@@ -59,6 +59,8 @@ class Tally:
     """Of these, those for a shared resource."""
     recorded: bool = False
     """Whether the last attempt's own span has recorded its exception."""
+    elsewhere: bool = False
+    """Whether a thread or a process has been asked to do the work."""
     seen: Observation | None = None
     """The observation of the attempt that is under way; None where attempts have none."""
     recorded_error: BaseException | None = None

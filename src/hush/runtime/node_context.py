@@ -94,6 +94,7 @@ class RuntimeContext:
     ) -> Any:
         """Call a plain function where it belongs."""
         placement = self.place.run.placement
+        self.place.tally.elsewhere = run_in != "loop"
         if run_in == "process":
             value, waited_s = await placement.in_process(function, args, kwargs)
             self.place.tally.waited_s += waited_s

@@ -90,6 +90,8 @@ class NodeRun:
     depth: int
     seen: Observation | None = None
     """Its observation while it runs."""
+    place: Place | None = None
+    """Likewise."""
     blocked_s: float = 0.0
     """How long it held up the event loop."""
     left_at: float = math.inf
@@ -98,6 +100,11 @@ class NodeRun:
     """About how long it waited for an event loop that others held up."""
     over: bool = False
     """Whether its span has ended: what comes now is not its doing."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether a thread or a process does its work."""
+        return self.place is not None and self.place.tally.elsewhere
 
     @property
     def path(self) -> str:
@@ -133,6 +140,7 @@ class NodeRun:
             with run.instrument.observe(scope) as seen:
                 self.seen = seen
                 place = Place(run, node.name, path, seen, self.lineage, Tally(), self.frame.index)
+                self.place = place
                 try:
                     if events is not None:
                         await events.emit(NodeStarted(path, node.name, node.kind))
@@ -182,6 +190,10 @@ class NodeRun:
 
     def blocked(self, seconds: float, where: str | None) -> None:
         """Take note that a step of the node held up the event loop."""
+        if where is None and self.elsewhere:
+            # Not in its code: a thread could not be started, or told what to do.
+            self.starved(seconds)
+            return
         self.blocked_s += seconds
         if self.over:
             self._said_of_watchers(seconds, where)

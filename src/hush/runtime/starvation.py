@@ -70,9 +70,13 @@ class Processor:
         except OSError:
             self._clock = None
             return
-        self._looks.append(_Look(now, used_s, self._queued_s()))
+        self._looks.append(_Look(now, used_s, self.queued_s()))
 
-    def _queued_s(self) -> float:
+    def queued_s(self) -> float:
+        """Return for how long it could have run and no processor was free; 0 if unknown.
+
+        Safe to be asked in any thread.
+        """
         try:
             with open(self._queue, encoding="ascii") as file:  # noqa: PTH123  # a path object costs as much again
                 return int(file.read().split()[1]) / 1e9
@@ -93,8 +97,26 @@ class Processor:
         """
         for look in reversed(self._looks.copy()):
             if look.at <= instant:
-                return time.thread_time() - look.used_s, self._queued_s() - look.queued_s
+                return time.thread_time() - look.used_s, self.queued_s() - look.queued_s
         return math.inf, 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """For how long the watchdog was not there although it was due."""
+
+    begin: float
+    end: float
+    queued_s: float
+    """For how much of that it only had no processor, which says nothing of others."""
+
+    def within(self, since: float, now: float) -> float:
+        """Return for how long of a period something else kept it."""
+        late_s = self.end - self.begin
+        overlap_s = min(self.end, now) - max(self.begin, since)
+        if late_s <= 0.0 or overlap_s <= 0.0:
+            return 0.0
+        return overlap_s * max(0.0, 1.0 - self.queued_s / late_s)
 
 
 class Starvation:
@@ -102,23 +124,33 @@ class Starvation:
 
     def __init__(self) -> None:
         """Start with nothing."""
-        self._late: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
+        self._late: deque[_Late] = deque(maxlen=REMEMBERED)
         self._due = math.inf
+        self._watcher: Processor | None = None
+        self._queued_s = 0.0
 
-    def goes_on(self, now: float, due: float) -> None:
+    def goes_on(self, now: float, due: float, watcher: Processor | None = None) -> None:
         """Take note that the watchdog is there.
 
         Args:
             now: the instant.
             due: when it should be next: now where it has work to do, later where it sleeps.
+            watcher: of its thread; None where that does not run yet.
         """
         if now - self._due > LATE_S:
-            self._late.append((self._due, now))
+            self._late.append(self._lateness(now))
+        self._watcher = watcher
+        self._queued_s = 0.0 if watcher is None else watcher.queued_s()
         self._due = due
+
+    def _lateness(self, now: float) -> _Late:
+        queued_s = 0.0 if self._watcher is None else self._watcher.queued_s() - self._queued_s
+        return _Late(self._due, now, queued_s)
 
     def rests(self) -> None:
         """Take note that there is no watchdog any more."""
         self._due = math.inf
+        self._watcher = None
 
     def blames(self, processor: Processor, since: float, now: float, most_s: float) -> bool:
         """Say whether a step lasted because nobody was let on.
@@ -129,7 +161,7 @@ class Starvation:
             now: when it ended.
             most_s: how much processor time it may have used to be innocent.
         """
-        late = [*self._late, (self._due, now)]
-        late_s = sum(max(0.0, min(to, now) - max(begin, since)) for begin, to in late)
+        late = [*self._late, self._lateness(now)]
+        late_s = sum(one.within(since, now) for one in late)
         used_s, queued_s = processor.since(since)
         return max(late_s, queued_s) > MOST * (now - since) and used_s < most_s

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from hush import semconv
 from hush.log import get_logger
 from hush.runtime import presence
+from hush.runtime.starvation import Processor
 from hush.runtime.stepping import BLOCKED_S, all_stamps, stamp_here, starvation
 
 if TYPE_CHECKING:
@@ -63,13 +64,14 @@ class Watchdog:
 
     def _watch(self) -> None:
         pause = threading.Event()
+        mine = Processor(perf_counter())
         joins_at = idle_since = perf_counter()
         while True:
             now = perf_counter()
-            starvation.goes_on(now, now + TICK_S)
+            starvation.goes_on(now, now + TICK_S, mine)
             pause.wait(TICK_S)
             now = perf_counter()
-            starvation.goes_on(now, now)
+            starvation.goes_on(now, now, mine)
             for stamp in all_stamps():
                 stamp.processor.look(now)
                 owner, since = stamp.owner, stamp.since
