@@ -21,6 +21,9 @@ from tests.deploy.servers import (
     wait_until,
 )
 
+# Real servers are started and waited for, on machines that may be busy.
+pytestmark = pytest.mark.timeout(150)
+
 TRACES = 60
 services = (f"queued-{number}" for number in count())
 

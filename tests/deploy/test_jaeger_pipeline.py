@@ -15,6 +15,9 @@ import pytest
 
 from tests.deploy.servers import DEPLOY, DeployedJaeger, read_metrics, sum_of, wait_until
 
+# Real servers are started and waited for, on machines that may be busy.
+pytestmark = pytest.mark.timeout(150)
+
 ORDINARY = 300
 OF_EACH = 12
 SHARE = 20
