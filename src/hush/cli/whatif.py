@@ -98,9 +98,12 @@ def _print(found: WhatIf) -> None:
         "",
         right=("limit", "run", "change", "map", "in use"),
     )
-    shown.add_row(*_row(found.recorded), "measured")
     notes = _notes(found)
+    measured = found.recorded.max_concurrency
+    shown.add_row(*_row(found.recorded), "; ".join(notes[measured]))
     predicted = {one.max_concurrency: one for one in (*found.predictions, found.knee, found.floor)}
+    # What was measured needs no prediction: corrected by it, that would be the same.
+    predicted.pop(measured, None)
     for limit, one in sorted(predicted.items()):
         change = f"{one.run_s / found.recorded.run_s - 1:+.0%}" if found.recorded.run_s else ""
         style = "bold" if limit == found.knee.max_concurrency else ""
@@ -131,7 +134,7 @@ def _notes(found: WhatIf) -> dict[int, list[str]]:
     """Return what is to be said of a limit; knee, floor and the recorded one may be the same."""
     notes: dict[int, list[str]] = {}
     for limit, said in (
-        (found.recorded.max_concurrency, "as the model has it"),
+        (found.recorded.max_concurrency, "measured"),
         (found.knee.max_concurrency, "knee"),
         (found.floor.max_concurrency, "floor: a slot for each item"),
     ):

@@ -16,6 +16,7 @@ from hush.insight.causes.finding import (
 )
 from hush.insight.causes.replay import Change
 from hush.insight.causes.scene import NODE_LEVELS, capital, listed, number, told
+from hush.insight.computing import computing_of
 from hush.insight.wording import clean
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ _Long = tuple["TreeNode", float, float]
 
 def _long_ones(scene: Scene, node: TreeNode) -> list[_Long]:
     turns = scene.replay.recorded_map(node).turns
+    computing = computing_of(node)
+    # Who computes waits for the others who do, some longer than others.
+    times = STRAGGLES * (2.0 if computing is not None and computing.binds else 1.0)
 
     def own_s(item: TreeNode) -> float:
         # Waiting for a loop that others hold makes nobody a straggler.
@@ -62,7 +66,7 @@ def _long_ones(scene: Scene, node: TreeNode) -> list[_Long]:
     p95_s = record.seconds(semconv.MAP_RUN_P95_S) or quantiles(runs, n=20, method="inclusive")[-1]
     size = max(len(items), number(record, semconv.MAP_ITEMS) or 0)
     most = max(1, int(STRAGGLERS * size))
-    long = [item for item in items if own_s(item) > STRAGGLES * usual_s > 0.0]
+    long = [item for item in items if own_s(item) > times * usual_s > 0.0]
     if len(long) > most and own_s(long[most - 1]) < APART * own_s(long[most]):
         return []
     return [(item, usual_s, p95_s) for item in long[:most]]
