@@ -533,8 +533,9 @@ def test_predictions_are_corrected_by_what_the_model_missed_so_that_fewer_slots_
     assert min(runs[:4]) >= found.recorded.run_s * (1 - 1e-9)
 
 
-def computing(cores: float, *beside: SpanRecord) -> WhatIf:
-    spans, end = mapped("m", [10.0] * 16, 4, **{semconv.CPU_S: cores * 0.04})
+def computing(cores: float, *beside: SpanRecord, load: float = 0.0) -> WhatIf:
+    facts = {semconv.CPU_S: cores * 0.04, semconv.HOST_LOAD: load}
+    spans, end = mapped("m", [10.0] * 16, 4, **facts)
     return what_if(TraceTree([span("run", None, "run g", 0, end), *spans, *beside]), [1, 2, 8, 16])
 
 
@@ -549,6 +550,11 @@ def test_what_is_computed_half_of_the_time_remains():
     found = computing(0.6)
     assert [one.run_s for one in found.predictions] == pytest.approx([0.16, 0.08, 0.024, 0.024])
     assert [caution.kind for caution in found.cautions] == ["cpu"]
+
+
+def test_on_a_busy_machine_who_had_its_share_wanted_more_and_who_had_less_did_not():
+    assert computing(0.3, load=4.0).predictions[3].run_s == pytest.approx(0.04)
+    assert computing(0.2, load=4.0).predictions[3].run_s == pytest.approx(0.01)
 
 
 def test_computing_on_several_cores_or_beside_others_is_only_a_caution():

@@ -163,7 +163,7 @@ async def test_prediction_comes_true(warm: None, anyio_backend_name: str):
             if counts:
                 errors.append(error)
         assert not found.approximate, found.reasons
-        assert not found.cautions
+        assert {caution.kind for caution in found.cautions} <= {"load_unknown"}
     if len(errors) < LEAST_COMPARISONS:
         pytest.skip(f"the machine is too busy: only {len(errors)} of 16 comparisons count")
     print(f"{anyio_backend_name:8} median {median(errors):.2%}, worst {max(errors):.2%}")

@@ -41,9 +41,13 @@ class Computing:
 
     @property
     def cores(self) -> float:
-        """How many cores were at work or wanted, on the average."""
+        """How many cores were at work or wanted, on the average.
+
+        Who used all that a busy machine has for one wanted more. Who used less than that got
+        what it wanted: schedulers let those go first who want little.
+        """
         used = self.cpu_s / self.wall_s
-        return max(used, min(1.0, used * self.load))
+        return 1.0 if used < 1.0 <= used * self.load else used
 
     @property
     def binds(self) -> bool:

@@ -271,13 +271,16 @@ def _all_fine(scene: Scene, steps: Sequence[Step]) -> Finding:
 
 
 def _notes(scene: Scene) -> Iterator[str]:
-    omitted = sum(
-        count
-        for node in scene.nodes
-        if isinstance(count := node.record.attributes.get(semconv.MAP_SPANS_OMITTED), int)
-    )
-    if omitted:
+    maps = [node for group in scene.maps for node in group.nodes]
+    recorded = [
+        scene.replay.recorded_map(node)
+        for node in maps
+        if node.record.attributes.get(semconv.MAP_SPANS_OMITTED)
+    ]
+    missing = sum(one.size - len(one.items) for one in recorded)
+    if missing:
+        have = "item has no span; it was" if missing == 1 else "items have no spans; they were"
         yield (
-            f"{omitted:,} items have no spans; they were taken to be like the ordinary ones that "
-            f"were kept, so gains in maps are about."
+            f"{missing:,} {have} taken to be like the ordinary ones that were kept, so gains in "
+            f"maps are about."
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hush import semconv
 from hush.insight.causes.finding import Candidate, Finding
-from hush.insight.causes.scene import NODE_LEVELS, listed, number, plural, told
+from hush.insight.causes.scene import NODE_LEVELS, ended, listed, number, plural, told
 from hush.insight.wording import clean, error_text, format_tokens, raised_here
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def failed(scene: Scene) -> Iterator[Candidate]:
         facts |= {"index": item.record.index, "key": item.record.attributes.get(semconv.ITEM_KEY)}
     how = "ran into its time limit" if timed_out else "failed"
     text = f"The run failed because {scene.name(origin)} {how} after {told(after_s)}"
-    text += f": {error}." if error else "."
+    text = ended(f"{text}: {error}" if error else text)
     remedy = f"Mend {scene.name(origin)}; give it a retry where the failure passes."
     if timed_out:
         remedy = f"Raise the time limit of {scene.name(origin)}, or find out what it waited for."

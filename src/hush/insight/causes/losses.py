@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from hush import semconv
 from hush.insight.causes.finding import Candidate, Finding
-from hush.insight.causes.scene import NODE_LEVELS, capital, number, plural, told
+from hush.insight.causes.scene import NODE_LEVELS, capital, ended, number, plural, told
 from hush.insight.wording import clean, error_text, format_cost, format_tokens
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def partial_failures(scene: Scene) -> Iterator[Candidate]:
         text = f"{bad:,} of {plural(size, 'item')} of '{group.name}' failed and {was} {how}"
         text += f", first {scene.name(red[0])}{_most_often(red)}" if red else ""
         facts = {**counts, "items": size, "indices": [item.record.index for item in red]}
-        yield Candidate(Finding("partial_failure", group.path, 0.0, f"{text}.", "", facts))
+        yield Candidate(Finding("partial_failure", group.path, 0.0, ended(text), "", facts))
     captured = [
         node
         for node in scene.nodes
@@ -89,9 +89,9 @@ def partial_failures(scene: Scene) -> Iterator[Candidate]:
         and node.parent.record.outcome == semconv.OUTCOME_OK
     ]
     for path, nodes in scene.grouped(captured).items():
-        text = f"{scene.name(nodes[0])} failed, which was captured: {_said(nodes[0].record)}."
+        text = f"{scene.name(nodes[0])} failed, which was captured: {_said(nodes[0].record)}"
         yield Candidate(
-            Finding("partial_failure", path, 0.0, capital(text), "", {"failed": len(nodes)})
+            Finding("partial_failure", path, 0.0, ended(capital(text)), "", {"failed": len(nodes)})
         )
 
 

@@ -27,6 +27,7 @@ __all__ = (
     "MapGroup",
     "Scene",
     "capital",
+    "ended",
     "find_run",
     "listed",
     "number",
@@ -248,6 +249,11 @@ def listed(names: Sequence[str], most: int = TOLD) -> str:
 def capital(text: str) -> str:
     """Return a text with its first letter large, as a sentence begins."""
     return text[:1].upper() + text[1:]
+
+
+def ended(text: str) -> str:
+    """Return a text with a full stop, unless it ends as a sentence already: errors often do."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _tail(path: str) -> str:
