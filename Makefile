@@ -2,6 +2,7 @@
 #   make demo test check bench docs clean        PYTHON=... chooses the interpreter
 #   make test PYTEST_ARGS="-k fan_in -x"         passes arguments to pytest
 #   make demo DEMO_ARGS="path/to/folder"         passes arguments to the demo
+#   make bench BENCH_ARGS="--quick map chain"    passes arguments to the benchmarks
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -14,14 +15,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --editable
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
+# Other runtimes bring their own versions of what hush needs.
+PEERS := $(VENV)-peers
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test check bench bench-peers docs clean
 
 help:  ## show this help
 	@echo "Hush: an async workflow runtime whose every step is a live OpenTelemetry span"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.stamp-demo  ## run a real workflow, show its results and its trace
 	@$(BIN)/python examples/13_parallel_advanced.py $(DEMO_ARGS)
@@ -36,15 +40,16 @@ check: $(VENV)/.stamp-dev  ## lint, formatting, types and layers
 	@echo "pyright tests/typing"; $(BIN)/pyright --pythonpath $(BIN)/python
 	@echo "lint-imports";         $(BIN)/lint-imports
 
-bench: $(VENV)/.stamp-dev  ## measure the overhead per node, item and model call
-	@$(BIN)/python benchmarks/overhead.py
-	@$(BIN)/python benchmarks/models.py
+bench: $(VENV)/.stamp-dev  ## measure everything, write docs/benchmarks.md
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-peers: $(PEERS)/.stamp  ## install the runtimes that the benchmarks compare with
 
 docs: $(VENV)/.stamp-docs  ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 
 clean:  ## remove the virtual environment and everything built
-	rm -rf $(VENV) build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # One environment, one stamp for each set of packages; a changed pyproject.toml renews them.
@@ -56,6 +61,12 @@ $(VENV)/.stamp-demo: $(VENV)/.stamp-python pyproject.toml
 $(VENV)/.stamp-dev: $(VENV)/.stamp-python pyproject.toml
 	@echo "setup: installing hush with the packages for tests and checks (once; a minute or two)"
 	@$(PIP) ".[dev]"
+	@touch $@
+
+$(PEERS)/.stamp: $(VENV)/.stamp-python benchmarks/requirements-peers.txt
+	@echo "setup: installing other runtimes into $(PEERS) (once; a minute or two)"
+	@$(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet -r benchmarks/requirements-peers.txt
 	@touch $@
 
 $(VENV)/.stamp-docs: $(VENV)/.stamp-python pyproject.toml

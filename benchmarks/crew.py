@@ -9,7 +9,6 @@ measured once, in an order that is turned by one each round.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,9 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.environment import ROOT, environment
+
 __all__ = ("Crew", "Series", "Times", "Worker")
 
-ROOT = Path(__file__).resolve().parents[1]
+HUGE = 50_000
+"""Items from which on a case warms itself up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,6 @@ class Worker:
             source: folder with the package ``hush`` to use; None takes this one's.
             variables: of the environment, besides those of this process.
         """
-        path = os.pathsep.join([str(source or ROOT / "src"), str(ROOT)])
-        # Nothing that somebody has set for OpenTelemetry may change what is measured; hashes
-        # that are the same everywhere take one difference between processes away.
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "HUSH_"))}
         self._errors = tempfile.TemporaryFile(mode="w+", encoding="utf-8")  # noqa: SIM115  # closed below
         command = [python, "-m", "benchmarks.worker", program, tracing]
         self._process = subprocess.Popen(
@@ -91,7 +89,7 @@ class Worker:
             stderr=self._errors,
             text=True,
             cwd=ROOT,
-            env={**kept, "PYTHONPATH": path, "PYTHONHASHSEED": "0", **(variables or {})},
+            env={**environment(source), **(variables or {})},
         )
         self.program = program
         said = self._answer()
@@ -183,7 +181,7 @@ class Crew:
         return worker.missing is None and series.case in worker.cases
 
     def rounds(self, all_series: Sequence[Series], count: int) -> dict[Series, Times]:
-        """Measure series, interleaved; each is run once before, unmeasured.
+        """Measure series, interleaved; each is run once before, unmeasured, but for huge ones.
 
         Args:
             all_series: those that cannot be measured here are left out.
@@ -191,7 +189,8 @@ class Crew:
         """
         able = [series for series in all_series if self.able(series)]
         for series in able:
-            self[series.program].measure(series)
+            if series.size < HUGE:
+                self[series.program].measure(series)
         times = {series: Times() for series in able}
         for number in range(count):
             turn = number % max(1, len(able))

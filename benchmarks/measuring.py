@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from benchmarks.claims import Block, Claim
 from benchmarks.crew import Crew, Series, Times
 from benchmarks.outcomes import Cost, Outcome
-from benchmarks.rows import PEERS, Block, Claim
+from benchmarks.rows import PEERS
 from benchmarks.sampling import Spread, ratio, spread
 
 __all__ = ("measure_block",)
@@ -73,9 +74,9 @@ def _outcome(block: Block, claim: Claim, times: dict[Series, Times]) -> Outcome:
         floor_ratio = ratio(
             per_unit(claim.floor), reference if against is None else per_unit(against)
         )
-    target = f"at most {claim.limit:g} of {name}"
+    target = "" if claim.limit is None else f"≤ {claim.limit:g} of {name}"
     if claim.absolute:
-        target += f" ({claim.absolute} where the target was set)"
+        target += f" ({claim.absolute})"
     return Outcome(
         block=block.key,
         title=claim.title,

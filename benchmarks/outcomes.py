@@ -40,8 +40,9 @@ class Outcome:
     measured: Spread
     target: str
     """In words."""
-    limit: float
-    """The largest ratio, or the largest value where there is none, that is good."""
+    limit: float | None
+    """The largest ratio, or the largest value where there is none, that is good; None where
+    nothing is asked for."""
     reference_name: str = ""
     reference: Spread | None = None
     ratio: Spread | None = None
@@ -49,8 +50,10 @@ class Outcome:
     floor_ratio: Spread | None = None
 
     @property
-    def verdict(self) -> Literal["met", "close", "missed"]:
+    def verdict(self) -> Literal["met", "close", "missed", ""]:
         """Whether the target is met; ``close`` where it lies within the middle half."""
+        if self.limit is None:
+            return ""
         judged = self.measured if self.ratio is None else self.ratio
         if judged.low <= self.limit < judged.high:
             return "close"
@@ -72,7 +75,10 @@ class Table:
     """Versions of the other runtimes, or why one was not measured."""
     load: tuple[float, float]
     """The machine's load average over a minute, before and after."""
-    sizes: str = "full"
+    notes: tuple[str, ...] = ()
+    """Sentences that belong to the figures."""
+    quick: bool = False
+    """Whether it was the quick run, with fewer rounds and smaller sizes."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``json`` can write, verdicts included for whoever reads the file."""
@@ -98,4 +104,5 @@ class Table:
         costs = tuple(
             Cost(**{**row, "measured": Spread(**row["measured"])}) for row in said["costs"]
         )
-        return cls(**{**said, "outcomes": outcomes, "costs": costs, "load": tuple(said["load"])})
+        rest = {name: tuple(said[name]) for name in ("load", "notes")}
+        return cls(**{**said, **rest, "outcomes": outcomes, "costs": costs})

@@ -27,7 +27,7 @@ def print_outcomes(outcomes: Iterable[Outcome]) -> None:
     line = "{:42.42} {:8} {:>16} {:>9} {:>21} {:>6} {:>6}  {}"
     print(line.format("", "loop", "measured", "floor", "ratio [quartiles]", "floor", "limit", ""))
     for row in outcomes:
-        unit = row.unit.removesuffix(" per item").removesuffix(" per node")
+        unit = row.unit.split(" per ")[0]
         print(
             line.format(
                 row.title,
@@ -36,7 +36,7 @@ def print_outcomes(outcomes: Iterable[Outcome]) -> None:
                 "" if row.floor is None else figure(row.floor.median),
                 ratio_text(row.ratio),
                 "" if row.floor_ratio is None else f"{row.floor_ratio.median:.2f}",
-                f"{row.limit:g}",
+                "" if row.limit is None else f"{row.limit:g}",
                 row.verdict,
             ),
             flush=True,

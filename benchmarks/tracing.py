@@ -110,7 +110,7 @@ class _Encode(_Count):
 
 
 class _Default(Sink):
-    """What ``hush.observe.configuration.configure`` sets up, receiver and all."""
+    """What ``hush.observe.configuration.configure`` sets up; the receiver counts."""
 
     def __init__(self, endpoint: str | None) -> None:
         from hush.observe.configuration import configure
@@ -118,5 +118,6 @@ class _Default(Sink):
         self._telemetry = configure(endpoint=endpoint, service_name="bench")
 
     def flush(self) -> int:
-        self._telemetry.flush(60.0)
+        if not self._telemetry.flush(60.0):
+            raise RuntimeError("the receiver has not got all spans after a minute")
         return 0

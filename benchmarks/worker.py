@@ -16,10 +16,13 @@ import importlib
 import inspect
 import json
 import os
+import re
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 CASES: dict[tuple[str, int], Callable[[], Any]] = {}
@@ -43,6 +46,25 @@ def run_in(loop: str, case: Callable[[], Any], repeat: int) -> tuple[float, floa
     import trio
 
     return trio.run(measure, case, repeat)
+
+
+def resident(name: str) -> int:
+    """Return ``VmRSS``, what this process occupies now, or ``VmHWM``, the most it did, in bytes."""
+    try:
+        found = re.search(
+            rf"^{name}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE
+        )
+    except OSError:
+        return 0  # Not Linux: the rows of memory are left out.
+    return int(found[1]) * 1024 if found else 0
+
+
+def reset_peak() -> int:
+    """Let the peak begin at what is occupied now, and return that."""
+    gc.collect()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")
 
 
 def main(program: str, tracing: str, endpoint: str | None = None) -> None:
@@ -70,7 +92,9 @@ def main(program: str, tracing: str, endpoint: str | None = None) -> None:
             key = (ask["case"], ask["size"])
             if key not in CASES:
                 CASES[key] = module.CASES[ask["case"]](ask["size"])
+            before = reset_peak()
             wall_s, cpu_s, result = run_in(ask["loop"], CASES[key], ask["repeat"])
+            peak = resident("VmHWM")
             # The time until all spans are out, too: what is left to do was caused by the run.
             wall, cpu = time.perf_counter(), time.process_time()
             spans = sink.flush()
@@ -86,6 +110,8 @@ def main(program: str, tracing: str, endpoint: str | None = None) -> None:
             flush_wall_s=flush_s[0],
             flush_cpu_s=flush_s[1],
             spans=spans,
+            before_bytes=before,
+            peak_bytes=peak,
         )
 
 

@@ -32,6 +32,22 @@ def mapping(size: int, call: Callable[..., Any] = work) -> Callable[[], Awaitabl
     return run
 
 
+def streamed(size: int) -> Callable[[], Awaitable[object]]:
+    """A map over a generator, none of whose outputs are read: nothing has to be kept."""
+    with GraphNode(name="bench") as graph:
+        with MapNode(
+            name="items", inputs={"x": Each(PARENT["xs"])}, max_concurrency=LIMIT
+        ) as items:
+            START >> CodeNode(name="work", code_fn=work, inputs={"x": PARENT["x"]}) >> END
+        START >> items >> END
+    engine = Hush(graph)
+
+    async def run() -> object:
+        return (await engine.run({"xs": (i for i in range(size))})).outcome
+
+    return run
+
+
 def chain_of(size: int) -> GraphNode:
     with GraphNode(name="bench") as graph:
         last: Any = START
@@ -79,5 +95,6 @@ CASES = {
     "chain": chain,
     "fan-out": fan_out,
     "sleeping": lambda size: mapping(size, sleep_and_work),
+    "streamed": streamed,
     "build": build,
 }

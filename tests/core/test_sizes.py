@@ -140,7 +140,7 @@ anyio.run(main, backend=backend)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("traced", ["untraced", "traced"])
 def test_memory_does_not_grow_with_the_items(backend, traced):
-    """A map over a generator; benchmarks/memory.py does it with a million."""
+    """A map over a generator; python -m benchmarks memory does it with more."""
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, "20000", backend, traced],
         capture_output=True,
