@@ -447,6 +447,31 @@ def test_no_more_slots_are_advised_than_there_are_items():
     assert "Twice" not in found.first.text
 
 
+def test_waits_beside_something_longer_are_no_rate_limit():
+    # Each item is a long node, and beside it a map of calls that wait their turn.
+    spans = Spans()
+    run = spans.add("run g", 0, 4_000, facts={semconv.GRAPH_NAME: "g"})
+    outer = spans.add("map outer", 0, 4_000, run, facts={semconv.MAP_MAX_CONCURRENCY: 1})
+    for i in range(4):
+        begin = 1_000 * i
+        item = spans.add("item outer", begin, begin + 1_000, outer, facts={semconv.ITEM_INDEX: i})
+        spans.add("node long", begin, begin + 1_000, item)
+        inner = spans.add(
+            "map inner", begin, begin + 500, item, facts={semconv.MAP_MAX_CONCURRENCY: 10}
+        )
+        for j in range(10):
+            over = begin + 50 * (j + 1)
+            one = spans.add("item inner", begin, over, inner, facts={semconv.ITEM_INDEX: j})
+            facts = {
+                semconv.WAIT_LIMITER_S: 0.05 * j,
+                semconv.WAIT_LIMITER: "llm:m/max_concurrency",
+            }
+            spans.add("node ask", begin, over, one, facts=facts)
+    found = diagnose(spans.tree)
+    assert kinds(found) == ["limit_too_low"]
+    assert found.first.path == "g.outer"
+
+
 # --- limits on threads, calls to models ----------------------------------------------------------------------
 
 

@@ -26,6 +26,8 @@ from hush.core import END, PARENT, START, Each, GraphNode, Hush, MapNode, Retry,
 from hush.insight.diagnosis import Diagnosis, Finding, diagnose
 from hush.insight.formats.jaeger_json import parse_jaeger_json, to_jaeger_json
 from hush.insight.formats.otlp_json import parse_otlp_json, to_otlp_json
+from hush.insight.page.places import Places
+from hush.insight.page.sentences import sentences_of
 from hush.insight.tree import TraceTree
 from hush.insight.whatif import what_if
 from hush.providers import LLMNode
@@ -562,6 +564,49 @@ async def test_what_items_of_one_worker_gain_adds_up():
     assert inner.facts["beyond_s"] == pytest.approx(0.1, abs=FINE_S / 2)
     assert "of this is already counted under 1" in inner.text
     await check_gain(found, lambda: nested(3, 2), inner)
+
+
+# --- what is said of a map elsewhere -------------------------------------------------------------------------------
+
+
+def said_of(tree: TraceTree, path: str) -> str:
+    """What the waterfall and the page say of a map."""
+    places = Places(tree)
+    (node,) = (one for one in tree if one.record.attributes.get(semconv.NODE_PATH) == path)
+    words = [part for sentence in sentences_of(node, places) for part in sentence]
+    return " ".join(part if isinstance(part, str) else part[0] for part in words)
+
+
+def equal(limit: int) -> GraphNode:
+    with GraphNode(name="copies") as graph:
+        with MapNode(
+            name="regions", inputs={"s": Each([0.3] * 3)}, max_concurrency=limit
+        ) as regions:
+            START >> nap(name="copy", inputs={"s": PARENT["s"]}) >> END
+        START >> regions >> END
+    return graph
+
+
+async def test_equal_items_on_too_few_slots_are_no_stragglers():
+    tree = await recorded(lambda: equal(2))
+    found = diagnose(tree)
+    assert [one.kind for one in found.findings] == ["limit_too_low"]
+    assert "to 3," in found.first.remedy
+    assert "Bound by its limit" in said_of(tree, "copies.regions")
+    await check_gain(found, lambda: equal(3))
+
+
+async def test_equal_items_all_at_once_are_no_stragglers():
+    tree = await recorded(lambda: equal(3))
+    assert [one.kind for one in diagnose(tree).findings] == ["all_fine"]
+    assert "All items ran at once; the longest decides." in said_of(tree, "copies.regions")
+
+
+async def test_a_map_is_said_to_be_bound_by_what_it_is_diagnosed_with():
+    tree = await recorded(straggling)
+    assert "Bound by stragglers" in said_of(tree, "ocr.scans")
+    tree = await recorded(beside)
+    assert "Bound by the event loop" in said_of(tree, "ingest.docs")
 
 
 # --- 10: all fine --------------------------------------------------------------------------------------------------

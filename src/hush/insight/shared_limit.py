@@ -7,6 +7,8 @@ each that ends. Either way the pace is what the trace shows while somebody waite
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -41,7 +43,7 @@ class Gate:
     burst_s: float
     """How far ahead of that pace it was when the first had to wait: what it had saved up."""
     waits_s: Mapping[str, float]
-    """Seconds waited by each item, by span id."""
+    """By how many seconds it held each item up, by span id."""
     calls: Mapping[str, int]
     """How often each item asked, by span id."""
 
@@ -95,15 +97,44 @@ def find_gate(items: Sequence[TreeNode]) -> Gate | None:
     pace_s = _pace_s(gaps)
     first = next(i for i, call in enumerate(those) if call.waited_s)
     passed_s = (those[first].let_in_ns - those[0].let_in_ns) / 1e9
-    waits: dict[str, float] = defaultdict(float)
-    for call in those:
-        waits[call.item] += call.waited_s
+    waits = {item.record.span_id: _held_up_s(item) for item in items}
     names = (item.record.attributes.get(semconv.WAIT_LIMITER) for item in items)
     told = Counter(name for name in names if isinstance(name, str))
     mine = [name for name, _ in told.most_common() if resource in name]
     name = mine[0] if mine else resource
     burst_s = max(0.0, first * pace_s - passed_s)
     return Gate(name, pace_s, burst_s, waits, Counter(call.item for call in those))
+
+
+def _held_up_s(item: TreeNode) -> float:
+    """Return how much earlier an item would have ended had nothing in it waited."""
+    held: dict[str, float] = {}
+    # What is inside comes first; by a loop, for a trace may be deeper than Python's stack.
+    for node in reversed(list(item.walk())):
+        held[node.record.span_id] = _earlier_s(node, held)
+    return held[item.record.span_id]
+
+
+def _earlier_s(node: TreeNode, held: Mapping[str, float]) -> float:
+    """Return the same of a span, given what it is of what it contains.
+
+    What waits beside something longer holds nobody up, and waits side by side hold up once.
+    Who began when another had ended is taken to have followed that one.
+    """
+    record = node.record
+    if record.prefix == semconv.SPAN_NODE:
+        return min(record.seconds(semconv.WAIT_LIMITER_S), node.duration_s)
+    earlier: list[tuple[int, float]] = []
+    """Ends of what is inside, in order, and how much earlier each would have been."""
+    last_ns, without_ns = record.start_ns, float(record.start_ns)
+    for child in sorted(node.children, key=lambda one: one.record.start_ns):
+        start_ns, end_ns = child.record.start_ns, child.record.end_ns
+        before = bisect_right(earlier, (start_ns, math.inf)) - 1
+        shift_s = held[child.record.span_id] + (earlier[before][1] if before >= 0 else 0.0)
+        insort(earlier, (end_ns, shift_s))
+        last_ns = max(last_ns, end_ns)
+        without_ns = max(without_ns, end_ns - shift_s * 1e9)
+    return max(0.0, (last_ns - without_ns) / 1e9)
 
 
 def _pace_s(gaps: Sequence[float]) -> float:

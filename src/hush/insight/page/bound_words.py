@@ -67,13 +67,9 @@ def _at_work(record: SpanRecord) -> str:
         case semconv.BOUND_BY_LIMIT:
             full = _of_all(record, record.seconds(semconv.MAP_AT_LIMIT_S))
             return f"Every slot was taken for {full} while items waited."
+        case semconv.BOUND_BY_STRAGGLER | None if _at_once(record):
+            return "All items ran at once; the longest decides."
         case semconv.BOUND_BY_STRAGGLER:
-            peak, items = (
-                number(record, name) or 0
-                for name in (semconv.MAP_PEAK_CONCURRENCY, semconv.MAP_ITEMS)
-            )
-            if peak >= items > 0:
-                return "All items ran at once; the longest decides."
             tail = _of_all(record, record.seconds(semconv.MAP_IDLE_TAIL_S))
             return f"For the last {tail} nothing was left to start; the last items decided."
         case semconv.BOUND_BY_SOURCE:
@@ -86,8 +82,15 @@ def _at_work(record: SpanRecord) -> str:
             return f"Bound by {other}."
 
 
+def _at_once(record: SpanRecord) -> bool:
+    names = (semconv.MAP_PEAK_CONCURRENCY, semconv.MAP_ITEMS)
+    peak, items = (number(record, name) or 0 for name in names)
+    return peak >= items > 0
+
+
 def _limited(record: SpanRecord, limiter: str) -> str:
-    limiter = {"": "a shared limit", "threads": "the limit on threads"}.get(limiter, limiter)
+    names = {"": "a shared limit", semconv.LIMITER_THREADS: "the limit on threads"}
+    limiter = names.get(limiter, limiter)
     waited_s = record.seconds(semconv.WAIT_LIMITER_S)
     waited = f": items waited {format_duration(waited_s)} in all" if waited_s else ""
     return f"Bound by {limiter}{waited}. More slots would only make more items wait."
