@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import re
+import shlex
 import signal
 import subprocess
 import threading
@@ -22,7 +24,7 @@ def test_a_run_that_goes_well(hush, backend):
     assert re.match(r"crawl ok in \d+ ms\n", out)
     assert "  total   700\n  failed  0\n" in out
     (trace_id,) = re.findall(r"^trace ([0-9a-f]{32})$", out, re.MULTILINE)
-    assert out.endswith("next: hush show last   hush why last\n")
+    assert out.endswith(f"next: hush show {trace_id[:8]}   hush why {trace_id[:8]}\n")
     assert hush.json("show", "last")["trace_id"] == trace_id
 
 
@@ -30,10 +32,10 @@ def test_a_run_that_goes_well(hush, backend):
 def test_failures_that_the_run_bore_have_an_exit_code_of_their_own(hush, backend):
     given = ("run", "flows.py:crawl", "-i", "pages=[1,2,3,4]", "--backend", backend)
     out = hush.out(*given, code=3)
-    assert out.startswith("crawl ok, with failures in ")
+    assert out.startswith("crawl partial in ")
     assert "1 failure, which did not stop the run:\n" in out
     assert "  crawl.pages[2]: handled: 503 Service Unavailable\n" in out
-    assert hush.out(*given, "--partial-ok", code=0).startswith("crawl ok, with failures in ")
+    assert hush.out(*given, "--partial-ok", code=0).startswith("crawl partial in ")
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -46,7 +48,8 @@ def test_a_run_that_fails(hush, backend):
     )
     assert re.fullmatch(r"  raised at flows\.py, line \d+, in refuse", second)
     assert third.startswith("trace ")
-    assert fourth == "next: hush why last   hush show last"
+    short = third.split()[1][:8]
+    assert fourth == f"next: hush why {short}   hush show {short}"
 
 
 def test_the_traceback_is_there_for_who_asks(hush):
@@ -66,6 +69,7 @@ def test_the_traceback_is_there_for_who_asks(hush):
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_deadline(hush, backend):
     done = hush("run", "flows:waits", "--deadline", "300ms", "--backend", backend, code=124)
+    assert done.stderr.startswith("timeout: waits: ")
     assert "NodeTimeoutError: the run's deadline_s=0.3 was exceeded" in done.stderr
     assert "hush.errors" not in done.stderr
 
@@ -220,7 +224,9 @@ def test_json(hush):
         "run_id": None,
         "trace_id": None,
         "store": str(hush.store),
-        "outcome": "ok",
+        "sent_to": None,
+        "trace_problem": None,
+        "outcome": "partial",
         "partial_failure": True,
         "exit_code": 3,
         "duration_s": None,
@@ -260,6 +266,19 @@ def test_in_json_nothing_else_is_on_standard_output(hush):
     assert "printed by a node\n" in hush("run", "flows:talks").stdout
 
 
+def test_a_long_message_is_cut_for_people_and_whole_for_programs(hush):
+    (hush.folder / "long.py").write_text(
+        "from hush.core import *\n"
+        "def fail():\n    raise ValueError('x' * 5000)\n"
+        "with GraphNode(name='long') as graph:\n"
+        "    START >> CodeNode(name='only', code_fn=fail) >> END\n"
+    )
+    said = hush("run", "long", code=1).stderr
+    assert len(said) < 700
+    assert "... (5,012 characters: --json has all) (after " in said
+    assert "x" * 5000 in hush.json("run", "long", code=1)["error"]["message"]
+
+
 def test_values_of_any_kind_are_bounded_for_people_and_whole_for_programs(hush):
     out = hush.out("run", "flows:anything")
     assert len(out.splitlines()) < 60
@@ -278,14 +297,86 @@ def test_values_of_any_kind_are_bounded_for_people_and_whole_for_programs(hush):
 # --- the trace --------------------------------------------------------------------------------
 
 
-def test_a_receiver_that_is_named_gets_the_spans_and_the_store_does_not(hush):
-    out = hush.out("run", "flows:build", OTEL_TRACES_EXPORTER="none")
-    assert "trace " in out
-    assert "hush show last" not in out
+def test_a_trace_that_goes_nowhere_is_not_spoken_of(hush):
+    for variables in (
+        {"OTEL_TRACES_EXPORTER": "none"},
+        {"OTEL_SDK_DISABLED": "true"},
+        {"OTEL_TRACES_SAMPLER": "always_off"},
+    ):
+        done = hush("run", "flows:build", **variables)
+        assert "trace" not in done.stdout + done.stderr
+        found = hush.json("run", "flows:build", **variables)
+        assert (found["store"], found["sent_to"]) == (None, None)
     assert not hush.store.exists()
-    assert "trace" not in hush.out("run", "flows:build", OTEL_SDK_DISABLED="true")
-    found = hush.json("run", "flows:build", OTEL_SDK_DISABLED="true")
-    assert (found["trace_id"], found["store"]) == (None, None)
+
+
+@pytest.fixture
+def receiver():
+    """A server that takes whatever is sent to it, and its address."""
+    taken = []
+
+    class Taker(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            taken.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Taker) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", taken
+        server.shutdown()
+        thread.join()
+
+
+def test_a_trace_that_was_sent_says_whereto_and_how_to_ask_it(hush, receiver):
+    address, taken = receiver
+    out = hush("run", "flows:build", OTEL_EXPORTER_OTLP_ENDPOINT=address).stdout
+    (trace_id,) = re.findall(r"^trace ([0-9a-f]{32})$", out, re.MULTILINE)
+    assert f"sent to {address}" in out
+    assert f"hush show {trace_id} --jaeger http://127.0.0.1:16686\n" in out
+    assert any(bytes.fromhex(trace_id) in one for one in taken)
+    assert not hush.store.exists()
+    found = hush.json("run", "flows:build", OTEL_EXPORTER_OTLP_ENDPOINT=address)
+    assert (found["store"], found["sent_to"]) == (None, address)
+
+
+def test_a_receiver_that_is_away_is_told_after_the_result_and_no_id_leads_nowhere(hush, tmp_path):
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    variables["XDG_STATE_HOME"] = str(tmp_path / "state")
+    for spool, said in (("", "not sent yet: "), ("off", "not sent: ")):
+        done = hush("run", "flows:build", **variables, HUSH_SPOOL=spool)
+        assert "hush show" not in done.stdout
+        assert " ".join(done.stderr.split()).startswith(f"trace {said}http://127.0.0.1:1 d")
+        assert "Connection refused" in " ".join(done.stderr.split())
+        assert "event=" not in done.stderr
+
+
+def test_both_are_told_where_both_have_it(hush, receiver):
+    address, _ = receiver
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_TRACES_EXPORTER": "otlp,hush"}
+    out = hush.out("run", "flows:build", **variables)
+    assert f"sent to {address}\n" in out
+    hint = re.search(r"hush why [0-9a-f]{8}$", out, re.MULTILINE)
+    assert hint
+    assert "built ok in " in hush.out(*hint[0].split()[1:])
+
+
+def test_the_hint_leads_to_the_trace_just_made_whatever_else_is_run(hush):
+    for given, store in (([], str(hush.store)), (["--store", "my own.sqlite3"], "my own.sqlite3")):
+        out = hush.out("run", "flows:crawl", "--input", PAGES, *given)
+        hush("run", "flows:build", "--store", store)
+        hush("run", "flows:talks")
+        hints = [
+            one.strip()
+            for one in re.findall(r"hush (?:show|why) (?:(?!  |$).)+", out, re.MULTILINE)
+        ]
+        assert [one.split()[1] for one in hints] == ["show", "why"]
+        for hint in hints:
+            assert "crawl" in hush.out(*shlex.split(hint)[1:])
 
 
 def test_a_store_of_ones_own(hush):
@@ -299,17 +390,23 @@ def test_a_variable_that_nobody_understands(hush):
     assert "OTEL_TRACES_EXPORTER='pigeon'" in said
 
 
-def test_a_store_that_cannot_be_written(hush):
-    hush.store.mkdir()
-    done = hush("run", "flows:build")
+def test_a_store_that_cannot_be_written_is_told_after_the_result(hush):
+    nowhere = "flows.py/traces.sqlite3"  # a file is no folder
+    done = hush("run", "flows:build", HUSH_TRACE_STORE=nowhere)
     assert "built ok" in done.stdout
-    assert "spans are lost to the local trace store" in done.stderr
+    assert "hush why" not in done.stdout
+    assert " ".join(done.stderr.split()).startswith(f"trace not kept: {nowhere}: it cannot be used")
+    assert "event=" not in done.stderr
+    found = hush.json("run", "flows:build", HUSH_TRACE_STORE=nowhere)
+    assert found["store"] is None
+    assert found["trace_problem"].startswith(f"not kept: {nowhere}")
 
 
 def test_a_module_that_sets_up_tracing_itself(hush):
     source = "from hush.observe import configure\nconfigure(store='theirs.sqlite3')\n"
     (hush.folder / "own.py").write_text(source + FLOWS)
-    assert "hush show last" in hush.out("run", "own.py:build")
+    out = hush.out("run", "own.py:build")
+    assert re.search(r"hush show [0-9a-f]{8} --store theirs.sqlite3\n", out)
     assert not hush.store.exists()
     assert (hush.folder / "theirs.sqlite3").exists()
 
@@ -366,7 +463,7 @@ def test_sigusr1_shows_how_it_stands_and_ctrl_c_ends_it(hush, backend):
         out, err = process.communicate(timeout=40)
     assert process.returncode == 130
     assert out == ""
-    assert "error: interrupted after " in err
+    assert "cancelled: waits: interrupted by Ctrl-C (after " in err
     assert "Traceback" not in err
     found = hush.json("show", "last")
     assert found["spans"][0]["outcome"] == "cancelled"
@@ -388,7 +485,7 @@ def test_the_second_ctrl_c_leaves_at_once(hush, backend):
     with hush.start("run", "flows:stuck", "--backend", backend) as process:
         ask_until(process, "stuck.only runs")
         process.send_signal(signal.SIGINT)
-        wait_for(process, "stopping; threads have to be waited for")
+        wait_for(process, "stopping; Ctrl-C again leaves at once")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
     assert process.returncode == 130
@@ -409,6 +506,7 @@ def test_sigterm_ends_it_as_ctrl_c_does(hush, backend, background):
         out, err = process.communicate(timeout=40)
     assert process.returncode == 143
     assert '"outcome": "cancelled"' in out
+    assert '"message": "ended by SIGTERM"' in out
     assert '"exit_code": 143' in out
     assert "Traceback" not in err
 

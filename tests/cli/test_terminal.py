@@ -88,9 +88,9 @@ def hush(tmp_path):
 def test_progress(hush, variables):
     terminal = Terminal(hush, "run", "flows:nightly", **variables)
     text = terminal.finish(code=3)
-    assert re.search(r"  pages  .* \d+ of 40 done, 1 handled, 4 running", text)
+    assert re.search(r"  pages  .* \d+ of 40 ended, 1 handled, 4 running", text)
     assert re.search(r"  wait  \d+ ms", text)
-    assert "nightly ok, with failures in 1." in text
+    assert "nightly partial in 1." in text
     assert max(len(line) for line in re.split(r"[\r\n]+", text)) <= 80
     assert terminal.coloured() == (not variables)
     assert terminal.raw.count(b"\x1b[?25l") == terminal.raw.count(
@@ -105,7 +105,7 @@ def test_signals_do_not_break_what_is_shown(hush):
     terminal.process.send_signal(signal.SIGUSR1)
     terminal.wait_for("  stuck.only runs, ")
     terminal.process.send_signal(signal.SIGINT)
-    terminal.wait_for("stopping; threads have to be waited for")
+    terminal.wait_for("stopping; Ctrl-C again leaves at once")
     terminal.process.send_signal(signal.SIGINT)
     assert "left at once" in terminal.finish(code=130)
 

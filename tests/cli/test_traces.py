@@ -45,6 +45,8 @@ def test_the_list_is_a_table(stored):
         (["--graph", "crawl"], 2),
         (["--graph", "nothing"], 0),
         (["--outcome", "error"], 1),
+        (["--outcome", "ok"], 2),
+        (["--outcome", "partial"], 1),
         (["--min-duration", "400ms"], 2),
         (["--min-duration", "1h"], 0),
         (["--since", "1h"], 4),
@@ -82,7 +84,7 @@ def test_what_the_list_says_to_programs(stored):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--outcome", "bad"], "--outcome 'bad': use one of ok, handled, error"),
+        (["--outcome", "bad"], "--outcome 'bad': use one of ok, partial, error"),
         (["--min-duration", "long"], "--min-duration 'long': expected a duration such as 2s"),
         (["--since", "then"], "--since 'then': expected a duration such as 1h or 2d, or a date"),
         (["--limit", "0"], "--limit 0: expected a number from 1"),
@@ -187,10 +189,14 @@ def test_a_trace_of_somebody_else(hush):
     request = {"resourceSpans": [{"scopeSpans": [{"scope": {"name": "x"}, "spans": [span]}]}]}
     (hush.folder / "foreign.json").write_text(json.dumps(request))
     assert "GET /\\x1b[31m" in hush.out("show", "foreign.json")
-    assert hush.out("why", "foreign.json").startswith("GET /\\x1b[31m in 2.00 ms, 1 span\n")
+    said = "no run of Hush in this trace"
+    assert said in hush.out("show", "foreign.json")
+    assert said in hush.refused("why", "foreign.json", code=4)
+    assert said in hush.refused("whatif", "foreign.json", code=4)
+    assert "(no run of Hush)" in hush.out("diff", "foreign.json", "foreign.json#4bf9")
     assert hush.json("show", "foreign.json")["critical_path"] == []
-    assert "holds no map" in hush.refused("whatif", "foreign.json", code=4)
     hush("show", "foreign.json", "--html", "page.html")
+    assert said in (hush.folder / "page.html").read_text()
 
 
 def test_a_file_that_is_no_store_is_left_alone(hush):
@@ -202,9 +208,63 @@ def test_a_file_that_is_no_store_is_left_alone(hush):
         *(given(one, "last") for one in COMMANDS),
     ):
         said = hush.refused(*arguments, "--store", file)
-        assert f"--store {file}: no trace store" in said
+        assert f"--store {file}: some other file, and no trace store" in said
+        assert f"without --store: hush show {file}" in said
+        said = hush.refused(
+            *arguments, code=2 if "run" in arguments else 1, HUSH_TRACE_STORE=str(file)
+        )
+        assert f"{file}: some other file, and no trace store; it is left alone" in said
     assert file.read_text() == before
-    assert "Is a directory" in hush.refused("traces", "--store", hush.folder)
+    assert not list(hush.folder.glob("*damaged*"))
+    assert "a folder, and no trace store" in hush.refused("traces", "--store", hush.folder)
+
+
+def test_standard_input(stored, hush):
+    exported = stored("export", stored.ids[1]).stdout
+    for command in ("show", "why", "whatif"):
+        assert hush(command, "-", stdin=exported).stdout == stored(command, stored.ids[1]).stdout
+    assert hush.json("export", "-", stdin=exported) == json.loads(exported)
+    assert "standard input: the file is empty" in hush.refused("show", "-", code=1, stdin="")
+
+
+def test_two_workflows_are_called_so(stored):
+    out = stored.out("diff", stored.ids[0], stored.ids[1])
+    assert "two different workflows, 'talks' and 'crawl'" in out
+    assert "two different" not in stored.out("diff", stored.ids[1], stored.ids[2])
+
+
+def test_last_is_of_the_store_also_where_new_runs_are_sent_elsewhere(stored):
+    done = stored("show", OTEL_EXPORTER_OTLP_ENDPOINT="http://localhost:4318")
+    assert "note: new runs are sent to http://localhost:4318" in done.stderr
+    assert not stored("show", stored.ids[0], OTEL_EXPORTER_OTLP_ENDPOINT="http://x").stderr
+
+
+def test_a_file_that_cannot_be_written_has_its_remedy(stored):
+    for arguments in (["export", "last", "-o"], ["show", "last", "--html"]):
+        said = stored.refused(*arguments, "/nope/x.json", code=1)
+        assert "there is no folder /nope: make it first, or name another file" in said
+
+
+def test_who_named_an_address_is_not_sent_to_the_store(hush):
+    assert "hush traces" in hush.refused("show", "abcd", code=4)
+    assert "hush traces" not in hush.refused("show", "http://localhost/x", code=4)
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 120])
+def test_numbers_units_and_ids_are_whole_in_any_width(stored, width):
+    wide = stored("whatif", stored.ids[1], COLUMNS="200").stdout
+    narrow = stored("whatif", stored.ids[1], COLUMNS=str(width)).stdout
+    for line in wide.splitlines()[2:6]:
+        for number in re.findall(r"\d[\d.,]* (?:ms|s)|[+-]?\d+%", line):
+            assert number in narrow
+    for command in ("traces", "show", "why", "whatif", "diff"):
+        given = [command] if command == "traces" else [command, stored.ids[1]]
+        out = stored(*given, COLUMNS=str(width)).stdout
+        assert max(map(len, out.splitlines())) <= width, out
+        assert not re.search(r"[\d.]…|\d (?:m|µ)?…", out.split("fan-ins")[0]), out
+    listed = stored("traces", COLUMNS=str(width)).stdout
+    assert all(one[:8] in listed for one in stored.ids)
+    assert re.search(r" partial +\d+ ms", listed)
 
 
 def test_another_store(stored, hush):
@@ -214,6 +274,15 @@ def test_another_store(stored, hush):
 
 
 # --- show -------------------------------------------------------------------------------------
+
+
+def test_show_explains_each_mark_that_it_draws(stored):
+    out = stored.out("show", stored.ids[1])
+    legend = out[out.index("┄┄ waiting") : out.index("critical path")]
+    told = ("━━ running", "! failed and was handled", "peak 2: most items", "last: last to end")
+    assert all(one in legend for one in told), legend
+    assert "cancelled" not in legend
+    assert "partial in" in out.splitlines()[0] + out.splitlines()[1]
 
 
 def test_show(stored):
@@ -278,7 +347,7 @@ def test_a_page(stored, tmp_path):
 
 def test_why(stored):
     out = stored.out("why", stored.ids[1])
-    assert out.startswith("crawl ok in ")
+    assert out.startswith("crawl partial in ")
     assert f"trace {stored.ids[1]}\n" in out
     assert re.search(r"^1\. [a-z ]+  crawl", out, re.MULTILINE)
     assert "partial failure  crawl.pages\n" in out
@@ -290,7 +359,7 @@ def test_why(stored):
 
 def test_what_why_says_to_programs(stored):
     found = stored.json("why", stored.ids[1])
-    assert (found["run"], found["outcome"]) == ("crawl", "ok")
+    assert (found["run"], found["outcome"]) == ("crawl", "partial")
     assert found["wall_s"] > 0.4
     for one in found["findings"]:
         assert {"kind", "path", "gain_s", "text", "remedy", "facts"} <= one.keys()
@@ -354,8 +423,8 @@ def test_whatif_without_a_map(stored):
 def test_diff(stored):
     out = stored.out("diff", stored.ids[1], "last~1")
     first, second, whole, *_ = out.splitlines()
-    assert first.startswith(f"A  {stored.ids[1][:8]}  run crawl  ")
-    assert second.startswith(f"B  {stored.ids[2][:8]}  run crawl  ")
+    assert first.startswith(f"A  {stored.ids[1][:8]}  run crawl partial in ")
+    assert second.startswith(f"B  {stored.ids[2][:8]}  run crawl ok in ")
     assert re.fullmatch(r"B took .+ (longer|less) \([+-]\d+%\)", whole)
     assert "only in A\n" in out
     assert "ended otherwise\n  crawl.pages[2]: handled, now ok\n" in out
@@ -371,7 +440,7 @@ def test_diff_tells_first_what_was_set_otherwise(stored):
 
 
 def test_diff_is_bounded(stored):
-    out = stored.out("diff", stored.ids[1], stored.ids[2], "--limit", "1")
+    out = stored.out("diff", stored.ids[0], stored.ids[1], "--limit", "1")
     assert "more: --limit shows more of them" in out
     assert "--limit 0" in stored.refused("diff", "last", "--limit", "0")
     assert "Missing argument 'A'" in stored.refused("diff")

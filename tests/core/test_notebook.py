@@ -39,7 +39,13 @@ def test_a_result_without_a_trace_is_a_table_of_outputs():
     assert "<script" not in shown
     assert "$state" not in shown
     assert len(shown) < 5_000
-    assert "trace" not in shown
+    assert "no waterfall: the run was not traced; call hush.observe.configure()" in shown
+
+
+def test_a_result_whose_spans_went_elsewhere_says_what_would_keep_them():
+    with capture_spans():
+        result = Hush(graph()).run_sync()
+    assert "hush.observe.configure(store=True) before the run" in result._repr_html_()
 
 
 @pytest.fixture

@@ -233,6 +233,18 @@ async def test_a_nested_graph_sees_only_its_inputs_and_gives_its_outputs():
     assert (await Hush(graph).run({"x": 1}))["w"] == 2
 
 
+def test_code_node_refuses_what_it_does_not_take_at_once():
+    with pytest.raises(
+        TypeError, match=r"a name is given where a node is made, as in step\(name='x'"
+    ):
+        code_node(name="x")
+    with pytest.raises(TypeError, match=r"@code_node\(retries=\.\.\.\): there is no such option"):
+
+        @code_node(retries=3)
+        def step():
+            return {}
+
+
 async def test_code_node_keeps_the_function():
     @code_node
     def step(x):

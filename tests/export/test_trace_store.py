@@ -410,3 +410,21 @@ with tracer.start_as_current_span('root'):
         assert summary.spans >= 2_001
         assert not summary.complete
         assert len(store.trace("last")) == summary.spans
+
+
+def test_who_wants_to_know_of_losses_is_told_once_instead_of_the_log(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    processor = TraceStoreProcessor(TraceStore(tmp_path / "file" / "traces.sqlite3"))
+    told = []
+    processor.on_loss = lambda why, error: told.append((why, str(error)))
+    provider = TracerProvider()
+    provider.add_span_processor(processor)
+    for _ in range(2):
+        provider.get_tracer("x").start_span("a").end()
+        processor.force_flush()
+    provider.shutdown()
+
+    ((why, error),) = told
+    assert why == "the trace store cannot be written"
+    assert "make room or mend the path" in error
+    assert not caplog.records

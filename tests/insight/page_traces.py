@@ -9,7 +9,7 @@ from hush import semconv
 from hush.insight.record import EventRecord, LinkRecord, SpanRecord
 from hush.insight.tree import TraceTree
 
-__all__ = ("ATTACK", "STACK", "TRACE", "TURNED", "Spans", "crawl", "large")
+__all__ = ("ATTACK", "STACK", "TRACE", "TURNED", "Spans", "crawl", "large", "straggling")
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 # Text that tries to leave its place, and text that turns what stands around it.
@@ -341,4 +341,20 @@ def large(count: int, limit: int = 16, seed: int = 4) -> TraceTree:
         after=(whole,),
         facts={semconv.NODE_NAME: "store", semconv.NODE_PATH: "index.store"},
     )
+    return spans.tree
+
+
+def straggling(count: int = 300, guilty: int = 250) -> TraceTree:
+    """Return a map of equal items, all at once, of which one takes forty times as long."""
+    spans = Spans()
+    end = 4_000
+    run = spans.add("run prices", 0, end + 1, facts={semconv.GRAPH_NAME: "prices"})
+    facts = {semconv.NODE_PATH: "prices.skus", semconv.MAP_ITEMS: count}
+    facts |= {semconv.MAP_MAX_CONCURRENCY: count, semconv.MAP_PEAK_CONCURRENCY: count}
+    over = spans.add("map skus", 0, end, run, facts=facts)
+    for index in range(count):
+        last = end if index == guilty else 100 + index % 7
+        item = spans.add("item skus", 0, last, over, facts={semconv.ITEM_INDEX: index})
+        path = {semconv.NODE_PATH: f"prices.skus[{index}].ask", semconv.NODE_NAME: "ask"}
+        spans.add("node ask", 0, last, item, facts=path)
     return spans.tree

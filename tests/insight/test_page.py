@@ -13,11 +13,21 @@ from typing import Any
 import pytest
 
 from hush import semconv
+from hush.insight.diagnosis import diagnose
 from hush.insight.page.render import render_page
 from hush.insight.record import EventRecord, SpanRecord
 from hush.insight.tree import TraceTree
 from tests.insight.chromium import Chromium, find_chromium
-from tests.insight.page_traces import ATTACK, STACK, TRACE, TURNED, Spans, crawl, large
+from tests.insight.page_traces import (
+    ATTACK,
+    STACK,
+    TRACE,
+    TURNED,
+    Spans,
+    crawl,
+    large,
+    straggling,
+)
 
 MISSING = "no Chromium found; apt-get install chromium, or name a ready one in HUSH_CHROMIUM"
 DIAGNOSIS = (
@@ -78,6 +88,61 @@ def nothing_wrong(tab: Chromium) -> None:
     assert tab.problems == []
     assert all(url.startswith("file:") for url in tab.requests)
     assert len(tab.requests) == 1
+
+
+def in_sight(tab: Chromium, index: int) -> bool:
+    script = (
+        "(() => { const box = document.querySelector('#rows').getBoundingClientRect(); "
+        "return [...document.querySelectorAll('.row')].some(r => { const b = r.getBoundingClientRect();"
+        f" return r.textContent.includes('[{index}]') && b.top >= box.top && b.bottom <= box.bottom; }}) }})()"
+    )
+    return bool(tab.run(script))
+
+
+def test_the_guilty_item_is_in_sight_and_the_findings_lead_to_it(
+    tab: Chromium, tmp_path: Path
+) -> None:
+    tree = straggling()
+    opened(tab, tmp_path, tree, diagnosis=diagnose(tree))
+    assert in_sight(tab, 250)
+    assert not in_sight(tab, 3)
+    head = tab.run("document.querySelector('.finding summary').textContent")
+    assert re.search(r"1straggler.*skus\[250\]saves 3\.\d+ s \(\d+%\)", head)
+    assert tab.run("document.querySelector('#details').hidden")
+    tab.run("document.querySelector('#rows').scrollTop = 0")
+    tab.settle()
+    assert not in_sight(tab, 250)
+    tab.run(
+        "[...document.querySelectorAll('.jump')].find(b => b.textContent === 'Item 250').click()"
+    )
+    tab.settle()
+    assert in_sight(tab, 250)
+    assert tab.run("document.querySelector('.finding').open")
+    nothing_wrong(tab)
+
+
+def test_only_the_rows_scroll(tab: Chromium, tmp_path: Path) -> None:
+    tab.size(1400, 900)
+    tree = straggling()
+    opened(tab, tmp_path, tree, diagnosis=diagnose(tree))
+    scrolling = (
+        "[...document.querySelectorAll('*')].filter(e => e.clientHeight && e.scrollHeight > e.clientHeight"
+        " + 1 && !['visible', 'hidden', 'clip'].includes(getComputedStyle(e).overflowY)).map(e => e.id)"
+    )
+    assert tab.run(scrolling) == ["rows"]
+    assert tab.run("document.documentElement.scrollHeight") == 900
+
+
+def test_equals_are_not_slow(tab: Chromium, tmp_path: Path) -> None:
+    spans = Spans()
+    run = spans.add("run g", 0, 100)
+    for _ in range(3):
+        spans.add("node equal", 0, 99, run)
+    opened(tab, tmp_path, spans.tree)
+    assert tab.run("document.querySelector('.filter.slow .n').textContent") == "0"
+    spans.add("node alone", 0, 99, run)
+    opened(tab, tmp_path, spans.tree)
+    assert tab.run("document.querySelector('.filter.slow .n').textContent") == "1"
 
 
 def test_bars_and_ticks_stand_in_line(tab: Chromium, tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hush import semconv
+from hush.insight.diagnosis import diagnose
 from hush.insight.page.payload import payload_of
 from hush.insight.page.places import Places, path_steps
 from hush.insight.page.render import render_page
 from hush.insight.page.sentences import Sentence, sentences_of
 from hush.insight.tree import TraceTree, TreeNode
-from tests.insight.page_traces import ATTACK, TURNED, Spans, crawl, large
+from tests.insight.page_traces import ATTACK, TURNED, Spans, crawl, large, straggling
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -143,6 +144,68 @@ def test_steps_of_the_critical_path_find_their_spans() -> None:
     assert steps[2].seconds == pytest.approx(0.602)
     assert steps[2].share == pytest.approx(0.602 / 1.242)
     assert steps[2].node is one(tree, "crawl.pages[6].fetch")
+
+
+@pytest.mark.parametrize(
+    ("times", "order"),
+    [
+        # The straggler ends it: the others were before.
+        ([(250, 700, 3_000)], ["pages (9 more items)", "pages[250].fetch"]),
+        # Most of the time between two that are told.
+        (
+            [(0, 0, 100), (9, 2_100, 2_900)],
+            ["pages[0].fetch", "pages (9 more items)", "pages[9].fetch"],
+        ),
+        (
+            [(0, 0, 100), (1, 100, 200)],
+            ["pages[0].fetch", "pages[1].fetch", "pages (9 more items)"],
+        ),
+    ],
+)
+def test_what_sums_up_others_stands_where_they_were(
+    times: list[tuple[int, int, int]], order: list[str]
+) -> None:
+    told = [f"pages[{index}].fetch 0.1s 10%" for index, _, _ in times]
+    spans = Spans()
+    facts = {semconv.CRITICAL_PATH: [*told, "pages (9 more items) 0.7s 70%"]}
+    run = spans.add("run g", 0, 3_000, facts={semconv.GRAPH_NAME: "g", **facts})
+    over = spans.add("map pages", 0, 3_000, run, facts={semconv.NODE_PATH: "g.pages"})
+    for index, start, end in times:
+        item = spans.add("item pages", start, end, over, facts={semconv.ITEM_INDEX: index})
+        path = {semconv.NODE_PATH: f"g.pages[{index}].fetch"}
+        spans.add("node fetch", start, end, item, facts=path)
+    steps = path_steps(spans.tree, Places(spans.tree))
+    assert [step.label for step in steps] == order
+
+
+def test_a_finding_has_its_heading_and_leads_to_the_item() -> None:
+    tree = straggling()
+    nodes = list(tree)
+    found = payload_of(tree, diagnosis=diagnose(tree))["diagnosis"]["findings"][0]
+    assert (found["kind"], found["path"], found["tone"]) == ("straggler", "skus[250]", "plain")
+    assert found["saves"] > 3
+    assert 0.8 < found["share"] < 1
+    assert nodes[found["at"]].record.index == 250
+    (mention,) = [part for part in found["text"] if part[0] == "Item 250"]
+    assert nodes[mention[1]].record.index == 250
+
+
+def test_a_partial_run_is_called_so() -> None:
+    spans = Spans()
+    spans.add("run g", 0, 10, facts={semconv.PARTIAL_FAILURE: True, semconv.GRAPH_NAME: "g"})
+    assert payload_of(spans.tree)["outcome"] == "partial"
+
+
+def test_a_trace_of_somebody_else_says_so() -> None:
+    spans = Spans()
+    spans.add("GET /", 0, 10, outcome=None, scope="x")
+    assert payload_of(spans.tree)["remark"].startswith("no run of Hush in this trace")
+
+
+def test_a_run_that_was_cut_off_says_why_it_has_no_critical_path() -> None:
+    spans = Spans()
+    spans.add("run g", 0, 10, outcome="cancelled", facts={semconv.GRAPH_NAME: "g"})
+    assert payload_of(spans.tree)["remark"].startswith("no critical path: the run was cut off")
 
 
 def test_a_step_that_nobody_can_read_is_shown_as_it_is() -> None:

@@ -99,7 +99,7 @@ def test_what_is_nothing_is_told(store: TraceStore, where: str):
 def test_store_that_cannot_be_read(tmp_path: Path):
     with pytest.raises(TraceStoreError, match="HUSH_TRACE_STORE"):
         open_trace("last", store=tmp_path)
-    with pytest.raises(TraceNotFoundError, match="cannot be"):
+    with pytest.raises(TraceNotFoundError, match="a folder, and no trace store"):
         open_trace("abc", store=tmp_path)
 
 

@@ -24,6 +24,7 @@ from hush.errors import HushError
 from hush.insight.record import SpanRecord
 from hush.insight.source_errors import TraceNotFoundError
 from hush.insight.store import TraceStore, TraceStoreError, default_path
+from hush.insight.store_owner import is_ours
 from tests.insight.records import TRACE, a_run, records, same
 
 ROOT = Path(__file__).parents[2]
@@ -178,11 +179,34 @@ def test_lists_are_filtered(store):
     assert ids(store, since=datetime.fromtimestamp(2, UTC)) == ["c" * 32, "b" * 32]
     assert ids(store, limit=1) == ["c" * 32]
     assert ids(store, limit=None, graph="two", outcome="ok") == ["c" * 32]
-    with pytest.raises(ValueError, match="outcome='bad': use one of ok, handled"):
+    with pytest.raises(ValueError, match="outcome='bad': use one of ok, partial"):
         store.traces(outcome="bad")
 
 
 # --- what a list says of a trace -----------------------------------------------------------------
+
+
+def test_partial_is_an_outcome_of_its_own(store):
+    store.add(a_run("a" * 32))
+    store.add(a_run("b" * 32, attributes={semconv.PARTIAL_FAILURE: True}))
+    store.add(a_run("c" * 32, outcome="error", attributes={semconv.PARTIAL_FAILURE: True}))
+
+    assert {one.trace_id[0]: one.word for one in store.traces()} == {
+        "a": "ok",
+        "b": "partial",
+        "c": "error",
+    }
+    for word, found in (("ok", "a"), ("partial", "b"), ("error", "c")):
+        assert ids(store, outcome=word) == [found * 32]
+
+
+def test_id_is_abbreviated_so_that_it_means_one_trace(store):
+    one, other = "ab" * 4 + "0" * 24, "ab" * 4 + "01" * 12
+    store.add(a_run(one))
+    assert store.short_id(one) == "abababab"
+    store.add(a_run(other))
+    assert store.short_id(one) == "abababab00"
+    assert store.trace(store.short_id(other)).trace_id == other
 
 
 def test_summary_of_a_run(store):
@@ -476,31 +500,73 @@ def test_newer_schema_is_refused_and_left_alone(store):
             use()
 
 
-def test_database_of_another_program_is_left_alone(store):
-    store.path.parent.mkdir()
-    with sqlite3.connect(store.path) as connection:
-        connection.execute("CREATE TABLE precious (x)")
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int, int]]:
+    """Return every file with its content, its mode and its inode."""
+    return {
+        one.name: (one.read_bytes(), one.stat().st_mode, one.stat().st_ino)
+        for one in folder.iterdir()
+    }
+
+
+def foreign_database(path: Path, *, journal: bool) -> None:
+    connection = sqlite3.connect(path)
+    if journal:
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE precious (x)")
+    connection.execute("INSERT INTO precious VALUES (1)")
+    connection.commit()
+    if not journal:
+        connection.close()
+        return
+    # As a killed program leaves it: what is in the journal is not in the file yet.
+    copies = {one: one.read_bytes() for one in path.parent.iterdir() if one.suffix != "-shm"}
     connection.close()
-    before = store.path.read_bytes()
+    for file, content in copies.items():
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("what", ["text", "database", "database with a journal"])
+def test_file_of_somebody_else_is_left_alone(store, what: str):
+    store.path.parent.mkdir()
+    if what == "text":
+        store.path.write_text("my notes on everything " * 100)
+    else:
+        foreign_database(store.path, journal="journal" in what)
+    store.path.chmod(0o644)
+    before = snapshot(store.path.parent)
+
+    for use in (lambda: store.add(a_run(TRACE)), store.traces, store.prune):
+        with pytest.raises(TraceStoreError, match="no trace store; it is left alone: move it away"):
+            use()
+    store.close()
+
+    assert snapshot(store.path.parent) == before
+
+
+def test_pipe_is_no_store_and_nobody_waits_for_it(store):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs named pipes")
+    store.path.parent.mkdir()
+    os.mkfifo(store.path)
 
     for use in (lambda: store.add(a_run(TRACE)), store.traces):
-        with pytest.raises(TraceStoreError, match="a database of another program"):
+        with pytest.raises(TraceStoreError, match="no regular file"):
             use()
 
-    assert store.path.read_bytes() == before
+
+def test_store_says_whose_it_is_before_its_journal_is_played_back(store):
+    store.add(a_run(TRACE))  # which is in the journal only
+
+    assert store.path.with_name(f"{store.path.name}-wal").exists()
+    assert is_ours(store.path)
 
 
-@pytest.mark.parametrize("how", ["text", "header", "pages"])
-def test_damaged_file_is_set_aside(store, how: str, caplog: pytest.LogCaptureFixture):
+def test_damaged_file_is_set_aside(store, caplog: pytest.LogCaptureFixture):
     for number in range(50):
         store.add(a_run(trace_id(number), spans=40))
     store.close()
     content = store.path.read_bytes()
-    damaged = {
-        "text": b"this is no database, it is a text of some length " * 50,
-        "header": b"\0" * 100 + content[100:],
-        "pages": content[:100] + b"\xff" * (len(content) - 100),
-    }[how]
+    damaged = content[:100] + b"\xff" * (len(content) - 100)
     store.path.write_bytes(damaged)
 
     with caplog.at_level(logging.WARNING):

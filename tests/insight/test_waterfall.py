@@ -14,6 +14,7 @@ from rich.console import Console
 
 from hush import semconv
 from hush.insight import waterfall
+from hush.insight.legend import legend_of
 from hush.insight.record import EventRecord, SpanRecord
 from hush.insight.tree import TraceTree
 from hush.insight.waterfall import print_waterfall, render_waterfall
@@ -109,7 +110,42 @@ def test_heading_says_which_trace_and_how_it_went():
     picture = drawn(fan_out(3, failed=(1,)), width=120)
 
     first = picture.splitlines()[0]
-    assert first == f"trace {TRACE}  130 ms, 5 spans, 1 red (1 handled)"
+    assert first == f"trace {TRACE}  ok in 130 ms, 5 spans, 1 handled"
+
+
+def test_a_map_counts_its_items_itself_and_knows_the_last_one():
+    spans = Spans()
+    run = spans.add("run report", 0, 1000)
+    facts = {semconv.MAP_ITEMS: 20_000, semconv.MAP_PEAK_CONCURRENCY: 50, semconv.MAP_LAST_INDEX: 1}
+    over = spans.add("map pages", 0, 1000, run, **facts)
+    spans.add_item(over, 0, 0, 900)  # cancelled items all end at once, and last
+    spans.add_item(over, 1, 0, 500)
+
+    picture = drawn(spans, width=120)
+
+    assert "map pages 20,000 items peak 50" in picture
+    assert [line.split("item ")[1][:8] for line in picture.splitlines() if " last " in line] == [
+        "[1] last"
+    ]
+
+
+def test_each_mark_is_explained_and_no_other():
+    picture = drawn(fan_out(30, failed=(1,)), width=120)
+    told = legend_of(TraceTree(fan_out(30, failed=(1,))), picture.splitlines(), "utf-8")
+
+    assert told[0] == "━━ running"
+    assert "! failed and was handled" in told
+    assert "last: last to end" in told
+    assert "▁█ how many at once" in told
+    assert any(one.endswith(": most items at once") for one in told)
+    assert not any("cancelled" in one or "waiting" in one for one in told)
+
+
+def test_trace_of_somebody_else_says_so():
+    spans = Spans()
+    spans.add("GET /", 0, 10, outcome=None)
+
+    assert "no run of Hush in this trace" in drawn(spans)
 
 
 def test_nothing_to_draw():
@@ -298,9 +334,10 @@ def test_calls_to_language_models():
     picture = drawn(asked())
 
     lines = [line[:52].rstrip() for line in picture.splitlines()]
-    assert lines[1] == "7 calls, tokens 824 in, 76 out, $0.0028"
-    assert lines[3].startswith("✓ run ask 824→76 $0.0028  ")
-    said = [line[:41].rstrip() for line in lines[4:]]
+    assert lines[1] == "ok in 2.00 s, 12 spans, 3 failed, 1 cancelled"
+    assert lines[2] == "7 calls, tokens 824 in, 76 out, $0.0028"
+    assert lines[4].startswith("✓ run ask 824→76 $0.0028  ")
+    said = [line[:41].rstrip() for line in lines[5:]]
     assert said == [
         "├─✓ node again ×2",  # noqa: RUF001  # the sign for "times" is meant
         # It was tried again, and the kind is all that need be known of it.

@@ -17,7 +17,7 @@ app = typer.Typer(
     help="Run workflows, and ask their traces why they took so long.",
     epilog=(
         "ID: a trace's id, abbreviated or whole; last, last~1 and so on; a file in OTLP JSON or "
-        "Jaeger JSON; or the address of a trace in Jaeger. Exit codes: 0 ok, 1 failed, 2 wrong "
+        "Jaeger JSON, - for standard input; or the address of a trace in Jaeger. Exit codes: 0 ok, 1 failed, 2 wrong "
         "usage, 3 partial failure, 4 no such trace, 124 timed out, 130 interrupted."
     ),
     add_completion=False,
@@ -111,7 +111,9 @@ def traces(
     ] = None,
     outcome: Annotated[
         str | None,
-        typer.Option("--outcome", metavar="OUTCOME", help="ok, error, timeout or cancelled"),
+        typer.Option(
+            "--outcome", metavar="OUTCOME", help="ok, partial, error, timeout or cancelled"
+        ),
     ] = None,
     min_duration: Annotated[
         str | None,

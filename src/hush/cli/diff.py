@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 from hush import semconv
 from hush.cli import exits
 from hush.cli.opening import open_named
-from hush.cli.output import FAINT, console, say, say_json, say_table, table, tidy
+from hush.cli.output import FAINT, console, say, say_json, tidy
 from hush.cli.refusal import Refusal
+from hush.cli.tables import Column, Table
 from hush.insight.diff import diff as compare
-from hush.insight.wording import format_cost, format_duration
+from hush.insight.outcome import outcome_of, run_of
+from hush.insight.wording import counted, format_cost, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,7 +93,9 @@ def _print(a: TraceTree, b: TraceTree, found: TraceDiff, limit: int) -> None:
     for mark, tree in (("A", a), ("B", b)):
         root = tidy(tree.roots[0].record.name)
         took = format_duration(tree.duration_s)
-        say(place, f"{mark}  {tree.trace_id[:_DIGITS]}  {root}  {took}")
+        ended = f" {outcome}" if (outcome := outcome_of(tree)) else ""
+        ended = ended if run_of(tree) else " (no run of Hush)"
+        say(place, f"{mark}  {tree.trace_id[:_DIGITS]}  {root}{ended} in {took}", indent=0)
     if a.trace_id == b.trace_id:
         say(place, "both are the same trace", FAINT)
         return
@@ -111,7 +115,7 @@ def _print(a: TraceTree, b: TraceTree, found: TraceDiff, limit: int) -> None:
     for path, count in found.unseen.items():
         say(
             place,
-            f"{tidy(path)}: {count:,} items have a span in one run only (the span budget)",
+            f"{tidy(path)}: {counted(count, 'item')} with a span in one run only (the span budget)",
             FAINT,
         )
 
@@ -163,11 +167,11 @@ def _causes(place: Console, found: TraceDiff, limit: int, telling_s: float) -> N
     told = [_row(one) for one in causes[:limit]]
     # A column without a change tells nothing.
     kept = [at for at, _ in enumerate(names) if at < 2 or any(row[at] for row in told)]  # noqa: PLR2004  # where and time stay
-    shown = table(*(names[at] for at in kept), right=tuple(names[1:]), wide="where")
+    shown = Table([Column(names[at], "right" if at else "name") for at in kept])
     for row, one in zip(told, causes, strict=False):
         style = "red" if one.own_s > 0 else "green"
-        shown.add_row(*(row[at] for at in kept), style=style if abs(one.own_s) > _TELLING_S else "")
-    say_table(place, shown)
+        shown.add(*(row[at] for at in kept), style=style if abs(one.own_s) > _TELLING_S else "")
+    shown.print(place)
     _more(place, len(causes) - limit)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hush.cli import exits
-from hush.cli.opening import open_named
+from hush.cli.opening import open_named, write_file
 from hush.cli.output import console, say, say_json, tidy
 from hush.cli.refusal import Refusal
-from hush.errors import text_of
 from hush.insight.formats.jaeger_json import to_jaeger_json
 from hush.insight.formats.otlp_json import to_otlp_json
+from hush.insight.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,14 +58,11 @@ def export(
         sys.stdout.write(text)
         return exits.OK
     path = Path(output)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Refusal(f"-o {output}: {error.strerror or text_of(error)}", exits.FAILED) from error
+    write_file(output, text, "-o")
     facts = {"trace_id": tree.trace_id, "format": form, "file": str(path.resolve())}
     if as_json:
         say_json({**facts, "spans": len(tree), "bytes": len(text.encode())})
     else:
-        noun = "span" if len(tree) == 1 else "spans"
-        say(console(), f"written: {tidy(output)}, {len(tree):,} {noun} in {form}", wrap=False)
+        told = f"written: {tidy(output)}, {counted(len(tree), 'span')} in {form}"
+        say(console(), told, wrap=False)
     return exits.OK

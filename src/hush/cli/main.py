@@ -89,7 +89,9 @@ def _known(error: Exception) -> Refusal | None:
         # What was tried, a line each; the first says again what was asked for.
         said = re.sub(r"^no trace (.+?): (?=no trace \1 )", "", error.message)
         lines = said.split("; ") if said.startswith("no trace ") else [said]
-        lines.append("hush traces lists what is stored")
+        # Who named a file or an address did not ask the store.
+        if lines[0].startswith("no trace ") and "://" not in lines[0]:
+            lines.append("hush traces lists what is stored")
         return Refusal("\n".join(lines), exits.NOT_FOUND)
     if isinstance(
         error,

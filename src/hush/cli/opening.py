@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hush.cli import exits
+from hush.cli.output import FAINT, console, say, tidy
 from hush.cli.refusal import Refusal
 from hush.errors import text_of
+from hush.insight.source_errors import TraceStoreError
 from hush.insight.sources import open_trace
 from hush.insight.store import LAST, TraceStore
+from hush.insight.store_owner import refuse_foreign
+from hush.insight.wording import clean, counted
 
 if TYPE_CHECKING:
     from hush.insight.tree import TraceTree
 
-__all__ = ("checked_store", "open_named")
+__all__ = ("checked_store", "no_run", "open_named", "write_file")
 
-_MAGIC: Final = b"SQLite format 3\x00"
+_AS_ID: Final = "if it holds a trace in JSON, give it as the ID, without --store: hush show {}"
 
 _BEFORE: Final = re.compile(r"last~(\d{1,6})", re.IGNORECASE)
 
 
 def checked_store(path: str | None) -> str | None:
-    """Refuse a file that is no trace store, which the store would set aside as damaged.
+    """Refuse a file that is no trace store before anything is done.
 
     Args:
         path: as given with ``--store``; None where it was not.
@@ -34,14 +40,11 @@ def checked_store(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        with Path(path).open("rb") as file:
-            begin = file.read(len(_MAGIC))
-    except FileNotFoundError:
-        return path  # one that is still to be made
+        refuse_foreign(Path(path))
+    except TraceStoreError as error:
+        raise Refusal(f"--store {text_of(error)}\n{_AS_ID.format(path)}") from error
     except OSError as error:
         raise Refusal(f"--store {path}: {error.strerror or text_of(error)}") from error
-    if begin and begin != _MAGIC:
-        raise Refusal(f"--store {path}: no trace store; a trace in a file is named as ID")
     return path
 
 
@@ -65,6 +68,8 @@ def open_named(name: str, *, store: str | None, jaeger: str | None = None) -> Tr
         TraceStoreError: the store cannot be read.
     """
     before = _BEFORE.fullmatch(name.strip())
+    if before is not None or name.strip().lower() == LAST:
+        _warn_of_receiver(store)
     with TraceStore(checked_store(store)) as opened:
         if before is not None:
             name = _earlier(opened, int(before[1]))
@@ -74,12 +79,58 @@ def open_named(name: str, *, store: str | None, jaeger: str | None = None) -> Tr
     return tree
 
 
+def no_run(tree: TraceTree) -> str:
+    """Say that a trace is none of ours, and what can be done with it all the same."""
+    root = tree.roots[0].record.name
+    return (
+        f"no run of Hush in this trace: its root is {clean(root)!r}, and no span says what the "
+        "scheduler knew, so there is nothing to explain\nhush show draws it"
+    )
+
+
+def _warn_of_receiver(store: str | None) -> None:
+    """Say what the last run is the last of, where new ones do not come into the store."""
+    if store is not None or not any(name.startswith("OTEL_") for name in os.environ):
+        return
+    from hush.observe.exporters import receiver_named  # noqa: PLC0415  # loads OpenTelemetry
+
+    if (receiver := receiver_named()) is not None:
+        said = (
+            f"note: new runs are sent to {receiver} (OTEL_*); this is the last one in the store. "
+            "For one of those: hush why ID --jaeger URL"
+        )
+        say(console(sys.stderr), tidy(said, sys.stderr.encoding), FAINT)
+
+
+def write_file(path: str, text: str, option: str) -> None:
+    """Write a file that a command was asked for.
+
+    Args:
+        path: of the file; one that is there is written over.
+        text: its content.
+        option: that named it, for the message.
+
+    Raises:
+        Refusal: it cannot be written; the message names what would help.
+    """
+    file = Path(path)
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        remedy = "name another file"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            remedy = f"there is no folder {file.parent}: make it first, or name another file"
+        said = f"{option} {path}: {error.strerror or text_of(error)}; {remedy}"
+        raise Refusal(said, exits.FAILED) from error
+
+
 def _earlier(store: TraceStore, steps: int) -> str:
     if not steps:
         return LAST
     runs = [one for one in store.traces(limit=None) if one.graph is not None]
     if len(runs) <= steps:
         raise Refusal(
-            f"no trace 'last~{steps}': {store.path} holds {len(runs)} runs", exits.NOT_FOUND
+            f"no trace 'last~{steps}': {store.path} holds {counted(len(runs), 'run')}",
+            exits.NOT_FOUND,
         )
     return runs[steps].trace_id

@@ -12,11 +12,10 @@ import sys
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from hush.cli.plain import plain
-from hush.insight.wording import clean
+from hush.insight.wording import clean, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
 __all__ = (
@@ -25,8 +24,6 @@ __all__ = (
     "say",
     "say_error",
     "say_json",
-    "say_table",
-    "table",
     "tidy",
     "tidy_line",
 )
@@ -106,44 +103,6 @@ def say(
         place.print(part)
 
 
-def say_table(place: Console, shown: Table) -> None:
-    """Print a table without white space at the ends of its lines.
-
-    Args:
-        place: the console.
-        shown: what to print.
-    """
-    from rich.text import Text as RichText  # noqa: PLC0415  # see console
-
-    for segments in place.render_lines(shown, pad=False):
-        line = RichText.assemble(*((part.text, part.style or "") for part in segments))
-        line.rstrip()
-        line.no_wrap = True
-        place.print(line)
-
-
-def table(*columns: str, right: tuple[str, ...] = (), wide: str = "") -> Table:
-    """Return an empty table without lines between its columns.
-
-    Args:
-        columns: their headings.
-        right: those of numbers.
-        wide: the one that takes what room there is, and is cut where there is too little.
-    """
-    from rich.table import Table as RichTable  # noqa: PLC0415  # see console
-
-    made = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=FAINT)
-    for name in columns:
-        made.add_column(
-            name,
-            justify="right" if name in right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            ratio=1 if name == wide else None,
-        )
-    return made
-
-
 def say_json(value: Any, file: IO[str] | None = None) -> None:
     """Print one JSON document, indented, in ASCII.
 
@@ -156,15 +115,16 @@ def say_json(value: Any, file: IO[str] | None = None) -> None:
     out.flush()
 
 
-def say_error(message: str) -> None:
+def say_error(message: str, word: str = "error") -> None:
     """Print an error to standard error.
 
     Args:
         message: its first line says what is wrong; the others are details.
+        word: what stands before it.
     """
     encoding = sys.stderr.encoding
     first, *others = message.splitlines() or [""]
-    mark = "error:"
+    mark = f"{word}:"
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         mark = f"\x1b[1;31m{mark}\x1b[0m"
     lines = [f"{mark} {tidy(first, encoding)}"]
@@ -172,6 +132,6 @@ def say_error(message: str) -> None:
         said = tidy_line(line, encoding)
         lines.append(said if said.startswith("  ") else f"  {said}")
     if len(others) > _LINES:
-        lines.append(f"  and {len(others) - _LINES} more lines")
+        lines.append(f"  and {counted(len(others) - _LINES, 'more line')}")
     sys.stderr.write("".join(f"{line}\n" for line in lines))
     sys.stderr.flush()

@@ -17,7 +17,7 @@ from hush import semconv
 from hush.cli.output import FAINT, console, tidy, tidy_line
 from hush.cli.signals import write_raw
 from hush.insight.glyphs import choose_glyphs
-from hush.insight.wording import format_duration
+from hush.insight.wording import counted, format_duration
 from hush.runtime.events import (
     ItemEnded,
     ItemStarted,
@@ -41,7 +41,7 @@ _MOST_MAPS: Final = 8
 _MOST_NODES: Final = 5
 _BAR_CELLS: Final = 16  # so that 80 columns hold a name and all counts
 _PER_SECOND: Final = 8
-_STOPPING: Final = "stopping; threads have to be waited for (Ctrl-C again leaves at once)"
+_STOPPING: Final = "stopping; Ctrl-C again leaves at once"
 _INDEX: Final = re.compile(r"\[[^\]]*\]")
 
 
@@ -51,21 +51,23 @@ class _Map:
 
     name: str
     running: int = 0
-    done: int = 0
+    ended: int = 0
     failed: int = 0
     handled: int = 0
+    cancelled: int = 0
     total: int = 0
     endless: bool = False
     """Whether a source did not say how many items it has."""
 
     def counts(self) -> str:
         of = "" if self.endless or not self.total else f" of {self.total:,}"
-        told = [f"{self.done:,}{of} done"]
+        told = [f"{self.ended:,}{of} ended"]
         told += [
             f"{count:,} {word}"
             for count, word in (
                 (self.failed, "failed"),
                 (self.handled, "handled"),
+                (self.cancelled, "cancelled"),
                 (self.running, "running"),
             )
             if count
@@ -169,7 +171,8 @@ class Progress:
     def _item_ended(self, event: ItemEnded) -> None:
         items = self._map_of(event.node)
         items.running -= 1
-        items.done += 1
+        items.ended += 1
+        items.cancelled += event.outcome == semconv.OUTCOME_CANCELLED
         items.handled += event.outcome == semconv.OUTCOME_HANDLED
         items.failed += event.outcome in {semconv.OUTCOME_ERROR, semconv.OUTCOME_TIMEOUT}
 
@@ -225,7 +228,7 @@ class Progress:
             for path, began in nodes[:_MOST_NODES]
         ]
         if len(nodes) > _MOST_NODES:
-            lines.append(Text(f"  and {len(nodes) - _MOST_NODES} more nodes", FAINT))
+            lines.append(Text(f"  and {counted(len(nodes) - _MOST_NODES, 'more node')}", FAINT))
         if self._stops:
             lines.append(Text(_STOPPING, "yellow"))
         for line in lines:
@@ -239,8 +242,8 @@ def _line(items: _Map, cells: int, mark: str, *, colours: bool) -> Text:
 
     line = Text(f"  {items.name:<{cells}}  ")
     if items.total and not items.endless:
-        share = min(1.0, items.done / items.total)
-        bad = round(_BAR_CELLS * share * items.failed / items.done) if items.done else 0
+        share = min(1.0, items.ended / items.total)
+        bad = round(_BAR_CELLS * share * items.failed / items.ended) if items.ended else 0
         bad = max(bad, 1) if items.failed and share else bad
         full = max(bad, round(_BAR_CELLS * share))
         line.append(mark * (full - bad), "green").append(mark * bad, "red")

@@ -11,8 +11,8 @@ from hush.cli import exits
 from hush.cli.output import FAINT, console, say, say_error, say_json, tidy, tidy_line
 from hush.cli.target import blame
 from hush.core.result import STATE
-from hush.insight.wording import format_cost, format_duration, format_tokens
-from hush.observe.settings import settings
+from hush.insight.outcome import PARTIAL
+from hush.insight.wording import counted, format_cost, format_duration, format_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from hush.cli.destination import Destination
     from hush.core.result import RunResult
     from hush.errors import Failure, RunError
 
@@ -34,6 +35,8 @@ _MOST_CHARACTERS: Final = 160
 _MOST_LEVELS: Final = 5
 _COMPACT_LINES: Final = 3
 """A value that needs no more lines is not broken up by its structure."""
+_MOST_MESSAGE: Final = 300
+"""Characters of what an exception says."""
 _OUR_ERRORS: Final = "hush.errors."  # takes room and says nothing new
 
 
@@ -54,13 +57,26 @@ class Ending:
     """Whether Ctrl-C or SIGTERM ended it."""
     terminated: bool
     """Whether it was SIGTERM."""
+    destination: Destination | None = None
+    """Where its trace has gone; None until that is known."""
 
     @property
     def outcome(self) -> str:
-        """One of ``semconv.OUTCOMES``."""
+        """One of :data:`hush.insight.outcome.OUTCOMES`."""
         if self.error is not None:
             return self.error.outcome
-        return semconv.OUTCOME_OK if self.result is not None else semconv.OUTCOME_CANCELLED
+        if self.result is None:
+            return semconv.OUTCOME_CANCELLED
+        return PARTIAL if self.partial_failure else semconv.OUTCOME_OK
+
+    @property
+    def reason(self) -> tuple[str, str] | None:
+        """What ended it, and why; None where it has its outputs."""
+        if self.error is not None:
+            return self.error.path, self.error.message.removeprefix(_OUR_ERRORS)
+        if self.result is not None:
+            return None
+        return self.graph, "ended by SIGTERM" if self.terminated else "interrupted by Ctrl-C"
 
     @property
     def partial_failure(self) -> bool:
@@ -106,22 +122,25 @@ def report_json(ending: Ending, out: IO[str], *, partial_ok: bool) -> None:
         out: where to.
         partial_ok: as for :meth:`Ending.code`.
     """
-    result, error = ending.result, ending.error
+    result, error, where = ending.result, ending.error, ending.destination
     usage = result.usage if result is not None else getattr(error, "usage", None)
     count = len(ending.failures) if result is None else result.failure_count
-    stored = settings.store is not None and ending.trace_id is not None
+    traced = where is not None and ending.trace_id is not None
+    stored = where.store if traced and where else None
     document = {
         "graph": ending.graph,
         "run_id": ending.run_id,
         "trace_id": ending.trace_id,
-        "store": str(settings.store.store.path) if stored and settings.store else None,
+        "store": None if stored is None else str(stored),
+        "sent_to": where.receiver if traced and where else None,
+        "trace_problem": (where.problem or None) if traced and where else None,
         "outcome": ending.outcome,
         "partial_failure": ending.partial_failure,
         "exit_code": ending.code(partial_ok=partial_ok),
         "duration_s": round(ending.duration_s, 6),
         "outputs": None if result is None else ending.outputs,
         "skipped": [] if result is None else result.skipped,
-        "error": None if error is None else {"path": error.path, "message": error.message},
+        "error": None if ending.reason is None else _reason(ending),
         "failure_count": count,
         "failures": [
             {
@@ -139,6 +158,11 @@ def report_json(ending: Ending, out: IO[str], *, partial_ok: bool) -> None:
     say_json(document, out)
 
 
+def _reason(ending: Ending) -> dict[str, str]:
+    path, message = ending.reason or ("", "")
+    return {"path": path, "message": ending.error.message if ending.error else message}
+
+
 # --- for people ------------------------------------------------------------------------------
 
 
@@ -152,7 +176,7 @@ def report_text(ending: Ending, *, partial_ok: bool, tracebacks: bool) -> None:
     """
     if ending.result is None:
         sys.stdout.flush()
-        say_error("\n".join(_why(ending, tracebacks=tracebacks)))
+        say_error("\n".join(_why(ending, tracebacks=tracebacks)), ending.outcome)
         _next(console(sys.stderr), ending)
         return
     place = console()
@@ -161,8 +185,8 @@ def report_text(ending: Ending, *, partial_ok: bool, tracebacks: bool) -> None:
     from rich.text import Text  # noqa: PLC0415  # see console
 
     style = "bold yellow" if bad else "bold green"
-    said = "ok, with failures" if ending.partial_failure else "ok"
-    say(place, Text.assemble((tidy(ending.graph), "bold"), " ", (said, style), f" in {took}"))
+    head = ((tidy(ending.graph), "bold"), " ", (ending.outcome, style), f" in {took}")
+    say(place, Text.assemble(*head))
     _outputs(place, ending.outputs)
     skipped = ending.result.skipped
     if skipped:
@@ -176,22 +200,29 @@ def report_text(ending: Ending, *, partial_ok: bool, tracebacks: bool) -> None:
 
 def _why(ending: Ending, *, tracebacks: bool) -> Iterator[str]:
     took = format_duration(ending.duration_s)
-    error = ending.error
-    if error is None:
-        how = "ended by SIGTERM" if ending.terminated else "interrupted"
-        yield f"{how} after {took}: {ending.graph} was cancelled"
+    path, message = ending.reason or ("", "")
+    yield f"{path}: {_bounded(message)} (after {took})"
+    if ending.error is None:
         return
-    yield f"{error.path}: {error.message.removeprefix(_OUR_ERRORS)} (after {took})"
-    first, *others = error.failures or (None,)
+    first, *others = ending.error.failures or (None,)
     raised = None if first is None else first.exception
     if raised is not None and (place := blame(raised, tracebacks)):
         yield place if tracebacks else f"raised at {place}"
     for failure in others[: _MOST_FAILURES - 1]:
         if failure is not None:
             kind = failure.error_type.removeprefix(_OUR_ERRORS)
-            yield f"also {failure.path}: {kind}: {failure.message}"
-    if len(others) >= _MOST_FAILURES:
-        yield f"and {len(others) - _MOST_FAILURES + 1} more failures"
+            yield f"also {failure.path}: {kind}: {_bounded(failure.message)}"
+    more = len(others) - _MOST_FAILURES + 1
+    if more > 0:
+        yield f"and {counted(more, 'more failure')}"
+
+
+def _bounded(message: object) -> str:
+    """Cut a message that would fill the screen; programs get all of it."""
+    text = str(message)
+    if len(text) <= _MOST_MESSAGE:
+        return text
+    return f"{text[:_MOST_MESSAGE].rstrip()}... ({len(text):,} characters: --json has all)"
 
 
 def _outputs(place: Console, outputs: Mapping[str, Any]) -> None:
@@ -263,10 +294,9 @@ def _failures(place: Console, result: RunResult) -> None:
     count = result.failure_count
     if not count:
         return
-    noun = "failure" if count == 1 else "failures"
-    say(place, f"{count:,} {noun}, which did not stop the run:", "yellow")
+    say(place, f"{counted(count, 'failure')}, which did not stop the run:", "yellow")
     for failure in result.failures[:_MOST_FAILURES]:
-        say(place, tidy(failure), indent=2)
+        say(place, tidy(_bounded(failure)), indent=2)
     if count > _MOST_FAILURES:
         say(place, f"  and {count - _MOST_FAILURES:,} more", FAINT)
 
@@ -275,21 +305,35 @@ def _usage(place: Console, result: RunResult) -> None:
     usage = result.usage
     if not usage.calls:
         return
-    noun = "call" if usage.calls == 1 else "calls"
-    told = f"{usage.calls:,} {noun} to models: {format_tokens(usage.input_tokens)} tokens in, "
+    told = (
+        f"{counted(usage.calls, 'call')} to models: {format_tokens(usage.input_tokens)} tokens in, "
+    )
     told += f"{format_tokens(usage.output_tokens)} out"
     told += "" if usage.cost_usd is None else f", {format_cost(usage.cost_usd)}"
     say(place, told, FAINT)
 
 
 def _next(place: Console, ending: Ending) -> None:
-    """Say where the trace is, and what to ask it."""
-    if ending.trace_id is None:
+    """Say where the trace is, and what to ask it; nothing where there is none."""
+    where, trace_id = ending.destination, ending.trace_id
+    if where is None or trace_id is None:
         return
-    say(place, f"trace {ending.trace_id}", FAINT)
-    if settings.store is None:
+    if where.problem:
+        sys.stdout.flush()
+        say(console(sys.stderr), f"trace {tidy(where.problem, sys.stderr.encoding)}", "yellow")
+    if where.store is None and where.receiver is None:
         return
-    hint = "hush why last   hush show last"
-    if ending.error is None and ending.result is not None and not ending.partial_failure:
-        hint = "hush show last   hush why last"
-    say(place, f"next: {hint}", FAINT)
+    say(place, f"trace {trace_id}", FAINT, wrap=False)
+    commands = ["hush why", "hush show"]
+    if ending.outcome == semconv.OUTCOME_OK:
+        commands.reverse()
+    if where.receiver is not None:
+        asked = "" if where.store else ", which may be Jaeger or lead there"
+        say(place, f"sent to {tidy(where.receiver)}{asked}", FAINT)
+    hints = where.hints(trace_id, commands)
+    if hints:
+        hints = [tidy(hint) for hint in hints]
+        one = f"next: {'   '.join(hints)}"
+        lines = [one] if len(one) <= place.width else ["next:", *(f"  {hint}" for hint in hints)]
+        for line in lines:
+            say(place, line, FAINT, wrap=False)

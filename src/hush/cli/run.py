@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from hush import semconv
 from hush.cli import exits
+from hush.cli.destination import Destination
 from hush.cli.opening import checked_store
 from hush.cli.progress import Progress
 from hush.cli.reading import read_duration, read_inputs
@@ -17,7 +19,9 @@ from hush.cli.refusal import Refusal
 from hush.cli.report import Ending, report_json, report_text
 from hush.cli.signals import Signals
 from hush.cli.target import load_engine
-from hush.errors import RunError
+from hush.errors import RunError, text_of
+from hush.insight.source_errors import TraceStoreError
+from hush.insight.store_owner import refuse_foreign
 from hush.observe.configuration import configure
 from hush.observe.log_output import LineHandler
 from hush.runtime.failing import only_interrupt
@@ -96,9 +100,17 @@ def _backend(name: str) -> Literal["asyncio", "trio"]:
 
 def _configure(store: str | None) -> Telemetry:
     try:
-        return configure(store=checked_store(store))
+        telemetry = configure(store=checked_store(store))
     except (ImportError, OSError, ValueError) as error:
-        raise Refusal(str(error)) from error
+        raise Refusal(text_of(error)) from error
+    try:
+        if telemetry.store is not None:
+            refuse_foreign(telemetry.store)
+    except TraceStoreError as error:
+        raise Refusal(text_of(error)) from error
+    except OSError:
+        pass  # the run goes on without a trace; what is wrong is told below its result
+    return telemetry
 
 
 @contextmanager
@@ -156,17 +168,20 @@ def _ran(
         # After the import: a module may set up tracing of its own, which then counts.
         telemetry = _configure(store)
         engine.check_inputs(inputs)
-        with _own_log():
+        with Destination(telemetry, store) as destination, _own_log(destination):
             ending = _once(engine, inputs, backend, deadline_s, progress, signals)
-        telemetry.flush(_FLUSH_S)
-        telemetry.shutdown()
-    return ending
+            destination.arrived = telemetry.flush(_FLUSH_S)
+            telemetry.shutdown()
+    return replace(ending, destination=destination)
 
 
 @contextmanager
-def _own_log() -> Iterator[None]:
+def _own_log(destination: Destination) -> Iterator[None]:
     """Show what is logged from warnings on, above the progress, unless the user's code has
     set that up already.
+
+    Args:
+        destination: what it tells of below the result is not shown as well.
     """
     import logging  # noqa: PLC0415  # for a run only
 
@@ -177,6 +192,7 @@ def _own_log() -> Iterator[None]:
 
     made = configure_logging("console", level="WARNING", stream="stderr", export=False)
     for handler in made.handlers:
+        handler.addFilter(lambda record: not destination.tells(record))
         if isinstance(handler, LineHandler):
             # There is one run, and its ids stand below.
             handler.hidden = IDS

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hush import semconv
 from hush.cli import exits
-from hush.cli.opening import open_named
-from hush.cli.output import FAINT, console, say, say_json, say_table, table, tidy
+from hush.cli.opening import open_named, write_file
+from hush.cli.output import FAINT, console, say, say_json, tidy
 from hush.cli.refusal import Refusal
-from hush.errors import text_of
-from hush.insight.calls import is_call
+from hush.cli.tables import Column, Table
 from hush.insight.glyphs import choose_glyphs
+from hush.insight.legend import legend_of
+from hush.insight.outcome import CUT_OFF, is_cut_off, outcome_of, run_of
 from hush.insight.page.places import Places, path_steps
 from hush.insight.page.sentences import sentences_of
 from hush.insight.summary import summarise
-from hush.insight.wording import format_duration
+from hush.insight.wording import counted, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import Console, Group
 
+    from hush.insight.diagnosis import Diagnosis
     from hush.insight.page.places import Step
     from hush.insight.page.sentences import Sentence
     from hush.insight.tree import TraceTree, TreeNode
@@ -33,7 +34,6 @@ __all__ = ("show",)
 _MOST_STEPS: Final = 12
 _MOST_FAN_INS: Final = 6
 _BAR_CELLS: Final = 20
-_ROOM_FOR_BARS: Final = 60
 _TELLING: Final = 0.001
 """Share of the run below which a fan-in's lead is not worth a sentence."""
 
@@ -76,7 +76,7 @@ def show(
     picture = render_waterfall(tree, max_items=max_items, console=place)
     place.print(picture)
     _legend(place, tree, picture)
-    _critical_path(place, steps)
+    _critical_path(place, steps, tree)
     _fan_ins(place, tree, places)
     return exits.OK
 
@@ -87,11 +87,8 @@ def show(
 def _write_page(tree: TraceTree, path: Path, *, as_json: bool) -> int:
     from hush.insight.page.render import render_page  # noqa: PLC0415  # reads its assets
 
-    page = render_page(tree, diagnosis=_sentences(tree))
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise Refusal(f"--html {path}: {error.strerror or text_of(error)}", exits.FAILED) from error
+    page = render_page(tree, diagnosis=_diagnosis(tree))
+    write_file(str(path), page, "--html")
     if as_json:
         say_json(
             {"trace_id": tree.trace_id, "html": str(path.resolve()), "bytes": len(page.encode())}
@@ -101,51 +98,47 @@ def _write_page(tree: TraceTree, path: Path, *, as_json: bool) -> int:
     return exits.OK
 
 
-def _sentences(tree: TraceTree) -> list[str]:
+def _diagnosis(tree: TraceTree) -> Diagnosis | tuple[str, ...]:
     from hush.insight.diagnosis import diagnose  # noqa: PLC0415  # only for pages
 
-    return list(diagnose(tree).sentences())
+    return () if run_of(tree) is None else diagnose(tree)
 
 
 # --- the terminal ----------------------------------------------------------------------------
 
 
 def _legend(place: Console, tree: TraceTree, picture: Group) -> None:
-    glyphs = choose_glyphs(place.encoding)
-    told = [f"{glyphs.wait * 2} waiting", f"{glyphs.run * 2} running"]
-    folded = re.compile(rf" {re.escape(glyphs.hidden)}(\d+)(?: |$)")
-    found = next(filter(None, (folded.search(str(line)) for line in picture.renderables)), None)
-    if found is not None:
-        spans = "span" if found[1] == "1" else "spans"
-        told.append(f"{found[0].strip()} {spans} inside, not drawn")
-    if any(node.record.outcome == semconv.OUTCOME_HANDLED for node in tree):
-        told.append("! failure, handled")
-    if any(node.record.outcome == semconv.OUTCOME_CANCELLED for node in tree):
-        told.append(f"{glyphs.marks[semconv.OUTCOME_CANCELLED]} cancelled")
-    if any(is_call(node.record) for node in tree):
-        told.append(f"12{glyphs.to}3 tokens in and out")
-    say(place, "  ".join(told), FAINT)
+    told = legend_of(tree, [str(line) for line in picture.renderables], place.encoding)
+    line = ""
+    for one in told:  # each stays whole
+        if line and len(line) + 2 + len(one) > place.width:
+            say(place, line, FAINT)
+            line = ""
+        line += f"  {one}" if line else one
+    say(place, line, FAINT)
 
 
-def _critical_path(place: Console, steps: Sequence[Step]) -> None:
+def _critical_path(place: Console, steps: Sequence[Step], tree: TraceTree) -> None:
     if not steps:
+        if is_cut_off(tree):
+            say(place)
+            say(place, f"no critical path: {CUT_OFF}", FAINT)
         return
     say(place)
     say(place, "critical path: what the run's end waited for", "bold")
     glyphs = choose_glyphs(place.encoding)
-    bars = [""] if place.width >= _ROOM_FOR_BARS else []
-    shown = table("step", "time", "share", *bars, right=("time", "share"), wide="step")
-    shown.show_header = False
+    columns = (Column("", "name"), Column(""), Column(""), Column("", "extra"))
+    shown = Table(columns, headed=False)
     for step in steps[:_MOST_STEPS]:
         cells = round(step.share * _BAR_CELLS)
         mark = glyphs.wait if step.kind == "wait" else glyphs.run
         row = [f"  {tidy(step.label)}", format_duration(step.seconds, glyphs), f"{step.share:.0%}"]
-        shown.add_row(*row, *(mark * (cells or 1) for _ in bars))
-    say_table(place, shown)
+        shown.add(*row, mark * (cells or 1))
+    shown.print(place)
     if len(steps) > _MOST_STEPS:
         rest = steps[_MOST_STEPS:]
         took = format_duration(sum(step.seconds for step in rest), glyphs)
-        say(place, f"  and {len(rest)} more steps, {took}", FAINT)
+        say(place, f"  and {counted(len(rest), 'more step')}, {took}", FAINT)
 
 
 def _fan_ins(place: Console, tree: TraceTree, places: Places) -> None:
@@ -201,8 +194,10 @@ def _document(tree: TraceTree, places: Places, steps: Sequence[Step]) -> dict[st
         "trace_id": tree.trace_id,
         "start_ns": start_ns,
         "duration_s": tree.duration_s,
+        "outcome": outcome_of(tree),
         "spans_total": summary.spans,
         "red": summary.red,
+        "failed": summary.failed,
         "handled": summary.handled,
         "cancelled": summary.cancelled,
         "critical_path": [

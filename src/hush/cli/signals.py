@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ("Signals", "write_raw")
 
 _ENDING = frozenset({signal.SIGINT, signal.SIGTERM})
-_AT_ONCE = "left at once: spans that had not ended are lost\n"
+_AT_ONCE = "left at once: what had not ended is not in the trace, the run itself neither\n"
 
 
 class Signals:

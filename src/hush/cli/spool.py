@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hush.cli import exits
-from hush.cli.output import FAINT, console, say, say_json, say_table, table, tidy
+from hush.cli.output import FAINT, console, say, say_json, tidy
 from hush.cli.refusal import Refusal
+from hush.cli.tables import Column, Table
 from hush.export.counts import counts
 from hush.export.lock import read_status
 from hush.export.options import SpoolOptions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from hush.cli.tables import Kind
     from hush.export.options import Signal
     from hush.export.outbox import Outbox
 
@@ -77,13 +79,11 @@ def list_spools(*, path: str | None, as_json: bool) -> int:
     if not states:
         say(place, f"{tidy(root)} holds no spool: nothing has been sent from here", wrap=False)
         return exits.OK
-    shown = table(
-        "receiver", "waiting", "size", "oldest", "rejected", "corrupt", "sender",
-        right=("size", "oldest", "rejected", "corrupt"),
-        wide="receiver",
-    )  # fmt: skip
+    kinds: dict[str, Kind] = {"receiver": "name", "waiting": "left", "sender": "left"}
+    names = ("receiver", "waiting", "size", "oldest", "rejected", "corrupt", "sender")
+    shown = Table([Column(name, kinds.get(name, "right")) for name in names])
     for one in states:
-        shown.add_row(
+        shown.add(
             tidy(one.receiver),
             _waiting(one),
             _size(one.disk_bytes) if one.batches else "",
@@ -92,7 +92,7 @@ def list_spools(*, path: str | None, as_json: bool) -> int:
             str(one.corrupt or ""),
             _sender(one.status),
         )
-    say_table(place, shown)
+    shown.print(place)
     for one in states:
         for signal, failure in _failures(one.status):
             wait_s = max(float(failure.get("next_s") or 0) - time.time(), 0.0)

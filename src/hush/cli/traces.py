@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 from hush import semconv
 from hush.cli import exits
 from hush.cli.opening import checked_store
-from hush.cli.output import FAINT, console, say, say_json, say_table, table, tidy
+from hush.cli.output import FAINT, console, say, say_json, tidy
 from hush.cli.reading import read_duration, read_since
 from hush.cli.refusal import Refusal
+from hush.cli.tables import Column, Table
+from hush.insight.outcome import OUTCOMES, PARTIAL
 from hush.insight.store import TraceStore
 from hush.insight.wording import format_duration
 
@@ -24,6 +26,7 @@ __all__ = ("traces",)
 _LEAST_DIGITS: Final = 8
 _STYLES: Final = {
     semconv.OUTCOME_OK: "green",
+    PARTIAL: "yellow",
     semconv.OUTCOME_ERROR: "bold red",
     semconv.OUTCOME_TIMEOUT: "bold red",
     semconv.OUTCOME_CANCELLED: FAINT,
@@ -56,8 +59,8 @@ def traces(
     """
     if limit < 1:
         raise Refusal(f"--limit {limit}: expected a number from 1")
-    if outcome is not None and outcome not in semconv.OUTCOMES:
-        raise Refusal(f"--outcome {outcome!r}: use one of {', '.join(semconv.OUTCOMES)}")
+    if outcome is not None and outcome not in OUTCOMES:
+        raise Refusal(f"--outcome {outcome!r}: use one of {', '.join(OUTCOMES)}")
     least_s = None if min_duration is None else read_duration(min_duration, "--min-duration")
     earliest = None if since is None else read_since(since)
     with TraceStore(checked_store(store)) as opened:
@@ -90,7 +93,7 @@ def _summary(one: TraceSummary) -> dict[str, object]:
         "start_ns": one.start_ns,
         "end_ns": one.end_ns,
         "duration_s": one.duration_s,
-        "outcome": one.outcome,
+        "outcome": one.word,
         "partial_failure": one.partial_failure,
         "spans": one.spans,
         "complete": one.complete,
@@ -101,31 +104,28 @@ def _print(found: Sequence[TraceSummary]) -> None:
     from rich.text import Text  # noqa: PLC0415  # see console
 
     digits = _digits([one.trace_id for one in found])
-    shown = table(
-        "trace",
-        "started",
-        "graph",
-        "outcome",
-        "took",
-        "spans",
-        right=("took", "spans"),
-        wide="graph",
+    shown = Table(
+        (
+            Column("trace", "left"),
+            Column("started", "left"),
+            Column("graph", "name"),
+            Column("outcome", "left"),
+            Column("took"),
+            Column("spans", "extra"),
+        )
     )
     now = datetime.now().astimezone()
     for one in found:
-        outcome = one.outcome or ("unknown" if one.complete else "unfinished")
-        style = _STYLES.get(outcome, "")
-        if one.partial_failure and outcome == semconv.OUTCOME_OK:
-            outcome, style = "partial", "yellow"
-        shown.add_row(
+        outcome = one.word or ("unknown" if one.complete else "unfinished")
+        shown.add(
             one.trace_id[:digits],
             _when(one.start_ns, now),
-            Text(tidy(one.graph or one.name or "?")),
-            Text(outcome, style),
+            tidy(one.graph or one.name or "?"),
+            Text(outcome, _STYLES.get(outcome, "")),
             format_duration(one.duration_s),
             f"{one.spans:,}",
         )
-    say_table(console(), shown)
+    shown.print(console())
 
 
 def _digits(ids: Sequence[str]) -> int:

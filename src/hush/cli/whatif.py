@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hush.cli import exits
-from hush.cli.opening import open_named
-from hush.cli.output import FAINT, console, say, say_json, say_table, table, tidy
+from hush.cli.opening import no_run, open_named
+from hush.cli.output import FAINT, console, say, say_json, tidy
 from hush.cli.reading import read_limits
 from hush.cli.refusal import Refusal
+from hush.cli.tables import Column, Table
 from hush.errors import text_of
+from hush.insight.outcome import run_of
 from hush.insight.whatif import KNEE, what_if
 from hush.insight.wording import format_duration
 
@@ -44,6 +46,8 @@ def whatif(
     """
     wanted = None if limits is None else read_limits(limits)
     tree = open_named(name, store=store, jaeger=jaeger)
+    if run_of(tree) is None:
+        raise Refusal(no_run(tree), exits.NOT_FOUND)
     try:
         found = what_if(tree, wanted or [], map_path=map_path)
         if wanted is None:
@@ -89,26 +93,19 @@ def _print(found: WhatIf) -> None:
         place,
         Text.assemble("map ", (tidy(found.map_path), "bold"), f"  {found.items:,} items{times}"),
     )
-    shown = table(
-        "limit",
-        "run",
-        "change",
-        "map",
-        "in use",
-        "",
-        right=("limit", "run", "change", "map", "in use"),
-    )
+    columns = [Column(name) for name in ("limit", "run", "change", "map", "in use")]
+    shown = Table((*columns, Column("", "note")))
     notes = _notes(found)
     measured = found.recorded.max_concurrency
-    shown.add_row(*_row(found.recorded), "; ".join(notes[measured]))
+    shown.add(*_row(found.recorded), "; ".join(notes[measured]))
     predicted = {one.max_concurrency: one for one in (*found.predictions, found.knee, found.floor)}
     # What was measured needs no prediction: corrected by it, that would be the same.
     predicted.pop(measured, None)
     for limit, one in sorted(predicted.items()):
         change = f"{one.run_s / found.recorded.run_s - 1:+.0%}" if found.recorded.run_s else ""
         style = "bold" if limit == found.knee.max_concurrency else ""
-        shown.add_row(*_row(one, change), "; ".join(notes.get(limit, ())), style=style)
-    say_table(place, shown)
+        shown.add(*_row(one, change), "; ".join(notes.get(limit, ())), style=style)
+    shown.print(place)
     say(
         place,
         f"knee: the least limit within {KNEE - 1:.0%} of the floor; beyond it slots buy little",

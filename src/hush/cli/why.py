@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from hush import semconv
 from hush.cli import exits
-from hush.cli.opening import open_named
+from hush.cli.opening import no_run, open_named
 from hush.cli.output import FAINT, console, say, say_json, tidy
+from hush.cli.plain import plain
+from hush.cli.refusal import Refusal
 from hush.insight.diagnosis import diagnose
+from hush.insight.outcome import PARTIAL, outcome_of, run_of
 from hush.insight.summary import summarise
 from hush.insight.wording import format_duration
 
@@ -22,6 +25,7 @@ __all__ = ("why",)
 
 _BAD = frozenset({"failed", "cancelled", "timeout"})
 _MILD = frozenset({"partial_failure", "waste"})
+_STYLES = {semconv.OUTCOME_OK: "green", PARTIAL: "yellow"}
 
 
 def why(name: str, *, jaeger: str | None, store: str | None, as_json: bool) -> int:
@@ -37,9 +41,11 @@ def why(name: str, *, jaeger: str | None, store: str | None, as_json: bool) -> i
         The exit code.
     """
     tree = open_named(name, store=store, jaeger=jaeger)
+    if run_of(tree) is None:
+        raise Refusal(no_run(tree), exits.NOT_FOUND)
     found = diagnose(tree)
     if as_json:
-        say_json(found)
+        say_json({**plain(found), "outcome": outcome_of(tree)})
     else:
         _print(console(), tree, found)
     return exits.OK
@@ -50,9 +56,10 @@ def _print(place: Console, tree: TraceTree, found: Diagnosis) -> None:
 
     name = tidy(found.run) or tidy(tree.roots[0].record.name)
     took = format_duration(found.wall_s or tree.duration_s)
-    style = "green" if found.outcome == semconv.OUTCOME_OK else "bold red"
-    # None is no run of ours, or one whose process was killed.
-    ended = ("", "") if found.outcome is None else (f" {found.outcome}", style)
+    outcome = outcome_of(tree)
+    style = _STYLES.get(outcome or "", "bold red")
+    # None where its process was killed.
+    ended = ("", "") if outcome is None else (f" {outcome}", style)
     say(place, Text.assemble((name, "bold"), ended, f" in {took}, {summarise(tree)}"))
     say(place, f"trace {tree.trace_id}", FAINT)
     for number, one in enumerate(found.findings, 1):
@@ -70,12 +77,19 @@ def _finding(place: Console, number: int, one: Finding, wall_s: float) -> None:
     from rich.text import Text  # noqa: PLC0415  # see console
 
     style = "bold red" if one.kind in _BAD else "bold yellow" if one.kind in _MILD else "bold"
-    head = Text.assemble((f"{number}. {one.kind.replace('_', ' ')}", style), f"  {tidy(one.path)}")
+    head = Text(f"{number}. {one.kind.replace('_', ' ')}", style)
+    path = Text(tidy(one.path))
+    saves = Text("", "green")
     if one.gain_s:
         share = f" ({one.gain_s / wall_s:.0%})" if wall_s else ""
-        head.append(f"  saves {format_duration(one.gain_s)}{share}", "green")
+        saves.append(f"  saves {format_duration(one.gain_s)}{share}")
+    whole = Text.assemble(head, "  ", path, saves)
     say(place)
-    say(place, head)
+    if whole.cell_len <= place.width:
+        say(place, whole)
+    else:  # the number must not end up in a line of its own
+        say(place, Text.assemble(head, saves))
+        say(place, path, indent=3)
     say(place, tidy(one.text), indent=3)
     if one.remedy:
         say(place, tidy(one.remedy), "cyan", indent=3)

@@ -36,19 +36,35 @@ def html_of_result(result: RunResult) -> str:
 
     Returns:
         A table of the outputs, each cut where it is long, and the waterfall where the
-        trace is stored. All text is escaped.
+        trace is stored, else what is missing for one. All text is escaped.
     """
     outputs = {name: value for name, value in result.items() if name != _STATE}
     rows = [_row(name, value) for name, value in list(outputs.items())[:_MOST_OUTPUTS]]
     if len(outputs) > _MOST_OUTPUTS:
-        rows.append(_row("…", f"{len(outputs) - _MOST_OUTPUTS} more outputs", plain=True))
+        more = len(outputs) - _MOST_OUTPUTS
+        rows.append(_row("…", f"{more} more output{'' if more == 1 else 's'}", plain=True))
     if result.failure_count:
         rows.append(_row("failures", f"{result.failure_count:,} did not stop the run", plain=True))
     if not rows:
         rows.append(_row("no outputs", "", plain=True))
     tree = _trace_of(result.trace_id)
-    drawn = "" if tree is None else tree._repr_html_()  # the name that notebooks know
+    # The name that notebooks know.
+    drawn = _missing(result.trace_id) if tree is None else tree._repr_html_()
     return f"<table><tbody>{''.join(rows)}</tbody></table>{drawn}"
+
+
+def _missing(trace_id: str | None) -> str:
+    """Say why there is no waterfall, and what would make one."""
+    if settings.store is not None and trace_id is not None:
+        why = f"the trace cannot be read from {settings.store.store.path}"
+    elif trace_id is None:
+        why = "the run was not traced; call hush.observe.configure() before it"
+    else:
+        why = (
+            "its spans went elsewhere; hush.observe.configure(store=True) before the run keeps "
+            "them here as well"
+        )
+    return f'<div style="opacity:.75">no waterfall: {html.escape(why)}</div>'
 
 
 def _row(name: object, value: Any, *, plain: bool = False) -> str:

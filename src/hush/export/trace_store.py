@@ -25,6 +25,8 @@ from hush.insight.store import TraceStore
 from hush.log import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hush.insight.record import SpanRecord
 
 __all__ = ("TraceStoreProcessor",)
@@ -56,6 +58,8 @@ class TraceStoreProcessor(SpanProcessor):
 
     Attributes:
         store: where to.
+        on_loss: told once why spans are lost, and by which error, if by one; by default the
+            log is.
     """
 
     def __init__(self, store: TraceStore | None = None, *, queue_size: int = QUEUE) -> None:
@@ -71,6 +75,7 @@ class TraceStoreProcessor(SpanProcessor):
         if queue_size < 1:
             raise ValueError(f"queue_size={queue_size}: must be at least 1")
         self.store = TraceStore() if store is None else store
+        self.on_loss: Callable[[str, Exception | None], object] = _log_loss
         self._queue_size = queue_size
         self._begin()
         _processors.add(self)
@@ -215,13 +220,15 @@ class TraceStoreProcessor(SpanProcessor):
         if why in self._said:
             return
         self._said.add(why)
-        facts = {} if error is None else {"error": f"{type(error).__name__}: {text_of(error)}"}
         with contextlib.suppress(Exception):  # a log handler that raises has nobody to tell
-            get_logger("hush.traces").warning(
-                "spans are lost to the local trace store; runs go on, this is said once",
-                why=why,
-                **facts,
-            )
+            self.on_loss(why, error)
+
+
+def _log_loss(why: str, error: Exception | None) -> None:
+    facts = {} if error is None else {"error": f"{type(error).__name__}: {text_of(error)}"}
+    get_logger("hush.traces").warning(
+        "spans are lost to the local trace store; runs go on, this is said once", why=why, **facts
+    )
 
 
 _processors: weakref.WeakSet[TraceStoreProcessor] = weakref.WeakSet()

@@ -12,15 +12,16 @@ from hush import semconv
 from hush.insight.calls import call_facts, is_call, retried_after, sums
 from hush.insight.rows import Fold
 from hush.insight.timeline import in_flight_peak
-from hush.insight.wording import fold_text, item_key
+from hush.insight.wording import counted, fold_text, item_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hush.insight.glyphs import Glyphs
     from hush.insight.rows import Row
+    from hush.insight.tree import TreeNode
 
-__all__ = ("Aside", "asides_of")
+__all__ = ("Aside", "asides_of", "items_of")
 
 
 _SMALL = frozenset({semconv.SPAN_NODE, semconv.SPAN_ITEM, semconv.SPAN_ATTEMPT})
@@ -34,6 +35,22 @@ class Aside:
     """Not yet made safe."""
     whole: bool = True
     """Whether a part of it would mislead: shown as it is or not at all."""
+
+
+def items_of(node: TreeNode) -> tuple[int, int]:
+    """Return how many items a map had, and how many ran at once at most.
+
+    Args:
+        node: a map's; its own counts go before those of the spans in it, of which the span
+            budget may have left few.
+    """
+    facts = node.record.attributes
+    items = [child.record for child in node.children if child.record.index is not None]
+    count, peak = facts.get(semconv.MAP_ITEMS), facts.get(semconv.MAP_PEAK_CONCURRENCY)
+    return (
+        count if isinstance(count, int) else len(items),
+        peak if isinstance(peak, int) and peak else in_flight_peak(items),
+    )
 
 
 def asides_of(content: Row | Fold, glyphs: Glyphs) -> list[Aside]:
@@ -59,10 +76,9 @@ def _of_row(row: Row, glyphs: Glyphs) -> Iterator[Aside]:
     if row.last:
         yield Aside("last")
     if record.prefix == semconv.SPAN_MAP and not row.hidden:
-        items = [child.record for child in row.node.children if child.record.index is not None]
-        noun = "item" if len(items) == 1 else "items"
-        yield Aside(f"{len(items)} {noun}")
-        yield Aside(f"peak {in_flight_peak(items)}")
+        count, peak = items_of(row.node)
+        yield Aside(counted(count, "item"))
+        yield Aside(f"peak {peak:,}")
     inner = row.chain[-1].record
     if is_call(inner):
         yield from map(Aside, call_facts(inner, glyphs, merged=bool(row.merged)))

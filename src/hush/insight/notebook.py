@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 from hush import semconv
 from hush.insight.calls import is_call, usage_line
 from hush.insight.glyphs import FINE
+from hush.insight.outcome import NO_RUN, outcome_of, run_of
 from hush.insight.rows import Fold, choose_lines
 from hush.insight.summary import summarise
 from hush.insight.timeline import waits_of
-from hush.insight.wording import clean, fold_text, format_duration, item_key, span_label
+from hush.insight.wording import clean, counted, fold_text, format_duration, item_key, span_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,8 @@ def html_of(tree: TraceTree) -> str:
     parts = [_heading(tree)]
     parts += [_line(line, tree) for line in drawn]
     if len(drawn) < len(lines):
-        parts.append(_quiet(f"{FINE.ellipsis} {len(lines) - len(drawn)} more lines", 0))
+        more = counted(len(lines) - len(drawn), "more line")
+        parts.append(_quiet(f"{FINE.ellipsis} {more}", 0))
     return f'<div role="table" aria-label="trace" style="{_FRAME}">{"".join(parts)}</div>'
 
 
@@ -85,7 +87,10 @@ def _text(foreign: object) -> str:
 
 def _heading(tree: TraceTree) -> str:
     summary = summarise(tree)
-    said = [f"{format_duration(summary.duration_s)}, {summary}", usage_line(tree)]
+    outcome = outcome_of(tree)
+    ended = f"{outcome} in " if outcome else ""
+    said = [f"{ended}{format_duration(summary.duration_s)}, {summary}", usage_line(tree)]
+    said += [NO_RUN] if run_of(tree) is None else []
     told = "; ".join(filter(None, said))
     return (
         f'<div style="{_CUT};white-space:nowrap"><b>{_text(tree.roots[0].record.name)}</b> '

@@ -155,9 +155,11 @@ class _Chooser:
                 opened = {node.record.span_id for node in shown}
             rows = [self._row(node, node.record.span_id in opened) for node in shown]
             if len(group) > 1:
-                last = max(group, key=_end_ns)
+                last = _last_of(row.chain[-1], group)
                 for child in rows:
-                    child.last = child.node is last and last.record.prefix == semconv.SPAN_ITEM
+                    child.last = (
+                        child.node is last and child.node.record.prefix == semconv.SPAN_ITEM
+                    )
             row.children += rows
             self._left -= sum(map(_cost, shown))
             if len(shown) < len(group):
@@ -223,6 +225,14 @@ class _Chooser:
         opened = [max(nodes, key=_end_ns), *self._troubled(nodes)[:_OPENED]]
         opened += nlargest(_OPENED - 1, nodes, key=_took_ns)
         return {node.record.span_id for node in opened}
+
+
+def _last_of(around: TreeNode, group: Sequence[TreeNode]) -> TreeNode | None:
+    """Return who ended last, as the map itself says: it knows also of those without spans."""
+    told = around.record.attributes.get(semconv.MAP_LAST_INDEX)
+    if not isinstance(told, int):
+        return max(group, key=_end_ns)
+    return next((node for node in group if node.record.index == told), None)
 
 
 def _end_ns(node: TreeNode) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +39,7 @@ _DIGITS: Final = 32
 _SQLITE: Final = b"SQLite format 3\x00"
 _GZIP: Final = b"\x1f\x8b"
 _SHOWN: Final = 10
+_STDIN: Final = "-"
 
 
 def open_trace(
@@ -52,8 +54,8 @@ def open_trace(
     Args:
         where: a trace id, abbreviated or whole, or ``last`` for the newest run in the store;
             a file in OTLP JSON or Jaeger JSON, whose name may be followed by ``#`` and a
-            trace id where it holds several; or the address of a trace in Jaeger, as its UI
-            shows it. What looks like an id is looked up as one first.
+            trace id where it holds several; ``-`` for such a file on standard input; or the
+            address of a trace in Jaeger, as its UI shows it. What looks like an id is looked up as one first.
         store: the trace store or its path; None for the one at ``default_path()``.
         jaeger: base URL of a Jaeger that is asked for whole ids which the store does not
             have, such as ``http://localhost:16686``; None asks none.
@@ -73,6 +75,8 @@ def open_trace(
     name = where.strip()
     if name.startswith(("http://", "https://")):
         return _from_address(name, timeout_s)
+    if name == _STDIN:
+        return _from_stdin()
     tried: list[str] = []
     with _opened(store) as opened:
         if name.lower() == LAST:
@@ -153,7 +157,19 @@ def _from_address(url: str, timeout_s: float) -> TraceTree:
 
 
 def _from_file(path: Path, prefix: str) -> TraceTree:
-    traces = load_traces(path)
+    return _only_one(load_traces(path), str(path), prefix)
+
+
+def _from_stdin() -> TraceTree:
+    try:
+        content = sys.stdin.buffer.read()
+    except (OSError, ValueError) as error:  # closed
+        raise TraceNotFoundError(f"standard input cannot be read: {text_of(error)}") from error
+    traces = list(group_traces(_parsed(content, "standard input")).values())
+    return _only_one(traces, _STDIN, "")
+
+
+def _only_one(traces: list[TraceTree], path: str, prefix: str) -> TraceTree:
     found = [tree for tree in traces if tree.trace_id.startswith(prefix.strip().lower())]
     if len(found) == 1:
         return found[0]
@@ -163,8 +179,9 @@ def _from_file(path: Path, prefix: str) -> TraceTree:
         raise TraceNotFoundError(f"{path}: the file holds no spans")
     if not found:
         raise TraceNotFoundError(f"{path}: no trace {prefix!r} in it; it holds {listed}")
+    file = "FILE" if path == _STDIN else path
     raise TraceNotFoundError(
-        f"{path}: {len(found)} traces fit; name one, as in {path}#{ids[0][:8]}: {listed}",
+        f"{path}: {len(found)} traces fit; name one, as in {file}#{ids[0][:8]}: {listed}",
         ids[:_SHOWN],
     )
 
@@ -181,33 +198,38 @@ def _content(path: Path) -> bytes:
         # Only what has an end: a pipe or a device could be waited for in vain.
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise TraceNotFoundError(f"{path}: no regular file")
+            raise TraceNotFoundError(
+                f"{path}: no regular file; standard input is named -, as in hush show -"
+            )
         if found.st_size > _LARGEST:
             raise TraceNotFoundError(f"{path}: larger than 1 GiB")
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         raise TraceNotFoundError(f"{path}: cannot be read: {text_of(error)}") from error
+    return content
+
+
+def _records(path: Path) -> list[SpanRecord]:
+    return _parsed(_content(path), str(path))
+
+
+def _parsed(content: bytes, path: str) -> list[SpanRecord]:
     if content.startswith(_SQLITE):
         raise TraceFormatError(
             f"{path}: an SQLite file: as a trace store it is opened with store= or HUSH_TRACE_STORE"
         )
     if content.startswith(_GZIP):
         raise TraceFormatError(f"{path}: compressed; unpack it with gunzip first")
-    return content
-
-
-def _records(path: Path) -> list[SpanRecord]:
-    content = _content(path)
     if not content.strip():
         raise TraceFormatError(f"{path}: the file is empty")
     try:
-        top = parse_json(content, str(path))
+        top = parse_json(content, path)
     except TraceFormatError as error:
         return _records_by_line(path, content, error)
     return read_document(top)
 
 
-def _records_by_line(path: Path, content: bytes, error: TraceFormatError) -> list[SpanRecord]:
+def _records_by_line(path: str, content: bytes, error: TraceFormatError) -> list[SpanRecord]:
     """Read one document for each line, as a collector's file exporter writes them.
 
     Args:

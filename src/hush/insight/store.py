@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from hush import semconv
+from hush.insight.outcome import OUTCOMES, PARTIAL, word_for
 from hush.insight.source_errors import TraceNotFoundError, TraceStoreError
 from hush.insight.store_file import StoreFile
 from hush.insight.store_tables import (
@@ -88,6 +89,11 @@ class TraceSummary:
     """How many are stored."""
     complete: bool
     """Whether the root has ended: without it the run goes on, or its process was killed."""
+
+    @property
+    def word(self) -> str | None:
+        """How the run ended, one of :data:`hush.insight.outcome.OUTCOMES`; None likewise."""
+        return word_for(self.outcome, partial_failure=self.partial_failure)
 
     @property
     def duration_s(self) -> float:
@@ -247,16 +253,35 @@ class TraceStore:
                 f"{id_or_prefix!r} is no trace id: expected up to 32 hex digits, or 'last'"
             )
         else:
-            nothing: list[str] = []
-            fitting = self._file.read(
-                lambda connection: matching_ids(connection, wanted, _CANDIDATES + 1), nothing
-            )
+            fitting = self._fitting(wanted, _CANDIDATES + 1)
             if len(fitting) > 1:
                 raise _ambiguous(wanted, fitting)
             found = fitting[0] if fitting else None
         if found is None:
             raise TraceNotFoundError(f"no trace {wanted!r} in {self.path}{self._contents()}")
         return TraceTree(self._file.read(lambda connection: spans_of(connection, found), []))
+
+    def short_id(self, trace_id: str, least: int = 8) -> str:
+        """Abbreviate an id so that it still means this trace.
+
+        Args:
+            trace_id: 32 hex digits.
+            least: digits at least.
+
+        Returns:
+            Its first digits, as many as no other stored trace begins with.
+
+        Raises:
+            TraceStoreError: the file cannot be read.
+        """
+        for digits in range(least, len(trace_id)):
+            if set(self._fitting(trace_id[:digits], 2)) <= {trace_id}:
+                return trace_id[:digits]
+        return trace_id
+
+    def _fitting(self, prefix: str, limit: int) -> list[str]:
+        nothing: list[str] = []
+        return self._file.read(lambda one: matching_ids(one, prefix, limit), nothing)
 
     def _contents(self) -> str:
         newest = self.traces(limit=1)
@@ -277,7 +302,9 @@ class TraceStore:
 
         Args:
             graph: only runs of the graph of this name.
-            outcome: only those that ended so, one of ``semconv.OUTCOMES``.
+            outcome: only those that ended so, one of
+                :data:`hush.insight.outcome.OUTCOMES`: ``ok`` without any failure, ``partial``
+                with outputs although something failed.
             min_duration_s: only those that took so long, in seconds.
             since: only those that started then or later; local time unless it says otherwise.
             limit: how many at most; None for all.
@@ -289,13 +316,16 @@ class TraceStore:
             ValueError: there is no such outcome.
             TraceStoreError: the file cannot be read.
         """
-        if outcome is not None and outcome not in semconv.OUTCOMES:
-            raise ValueError(f"outcome={outcome!r}: use one of {', '.join(semconv.OUTCOMES)}")
+        if outcome is not None and outcome not in OUTCOMES:
+            raise ValueError(f"outcome={outcome!r}: use one of {', '.join(OUTCOMES)}")
         conditions: list[tuple[str, Any]] = []
         if graph is not None:
             conditions.append(("graph = ?", graph))
         if outcome is not None:
-            conditions.append(("outcome = ?", outcome))
+            partial = outcome == PARTIAL
+            conditions.append(("outcome = ?", semconv.OUTCOME_OK if partial else outcome))
+            if outcome in {semconv.OUTCOME_OK, PARTIAL}:
+                conditions.append(("partial_failure = ?", partial))
         if min_duration_s is not None:
             conditions.append(("end_ns - start_ns >= ?", min_duration_s * 1e9))
         if since is not None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from hush.errors import text_of
 from hush.insight.source_errors import TraceStoreError
 from hush.insight.store_faults import BUSY_S, DAMAGED, REMEDY, SHUT, code_of, told
+from hush.insight.store_owner import APPLICATION_ID, is_ours, refuse_foreign
 from hush.log import get_logger
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ __all__ = ("StoreFile",)
 T = TypeVar("T")
 
 _FORK_S: Final = 1.0
-_APPLICATION_ID: Final = 0x48757368  # "Hush"
 _PAGE_BYTES: Final = 8_192
 _JOURNAL_BYTES: Final = 4 * 1024 * 1024
 
@@ -128,6 +128,7 @@ class StoreFile:
         if connection is not None and self._can_write:
             return connection
         self.close()
+        refuse_foreign(self.path)
         # What is in it may be private, as are its journals, which SQLite makes likewise.
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
@@ -143,6 +144,7 @@ class StoreFile:
         self.close()
         if not self.path.exists():
             return None
+        refuse_foreign(self.path)
         try:
             return self._connect(str(self.path), can_write=os.access(self.path, os.W_OK))
         except sqlite3.Error as error:
@@ -192,6 +194,8 @@ class StoreFile:
             # On pages of SQLite's default size a span with a traceback takes one for itself.
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            # Before all else, and not in the journal: a file says whose it is from its first page on.
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
             _perform(connection, self._make, "BEGIN IMMEDIATE")
         if can_write:
@@ -203,13 +207,8 @@ class StoreFile:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if not application and not version and not tables:
+        if application in {0, APPLICATION_ID} and not version and not tables:
             return False
-        if application != _APPLICATION_ID:
-            raise TraceStoreError(
-                f"{self.path}: a database of another program, which is left alone: "
-                "name another file in HUSH_TRACE_STORE"
-            )
         if version > self._version:
             raise TraceStoreError(
                 f"{self.path}: written by a newer Hush (schema {version}; this one knows "
@@ -222,17 +221,19 @@ class StoreFile:
             return
         for statement in self._schema.split(";"):
             connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {self._version}")
 
     # --- when something is wrong ---------------------------------------------------------------
 
     def _set_aside(self, error: Exception) -> None:
         """Rename a damaged file, so that a new one can be started."""
-        damaged = self._identity if self._connection is not None else self._identify()
+        opened = self._connection is not None
+        damaged = self._identity if opened else self._identify()
         self.close()
         if damaged is None or damaged != self._identify():
             return  # another process did it first
+        if not opened and not is_ours(self.path):
+            raise told(self.path, error) from error
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
         try:
             self.path.rename(aside)

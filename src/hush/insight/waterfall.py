@@ -18,6 +18,7 @@ from hush import semconv
 from hush.insight.asides import Aside, asides_of
 from hush.insight.calls import failure_kind, is_call, usage_line
 from hush.insight.glyphs import choose_glyphs
+from hush.insight.outcome import NO_RUN, outcome_of, run_of
 from hush.insight.rows import Fold, Line, Row, choose_lines
 from hush.insight.summary import summarise
 from hush.insight.timeline import NOTHING, RUN, Timeline, waits_of
@@ -176,11 +177,15 @@ class _Drawing:
         summary = summarise(self._tree)
         trace = self._cut(f"trace {self._clean(self._tree.trace_id)}", self._width)
         lines = [Text().append(trace, "bold")]
-        said = f"{format_duration(summary.duration_s, self._glyphs)}, {summary}"
+        outcome = outcome_of(self._tree)
+        ended = f"{self._clean(outcome)} in " if outcome else ""
+        said = f"{ended}{format_duration(summary.duration_s, self._glyphs)}, {summary}"
         if cell_len(trace) + 2 + len(said) <= self._width:
             lines[0].append(f"  {said}")
         else:
             lines.append(Text(self._cut(said, self._width)))
+        if run_of(self._tree) is None:
+            lines.append(Text(self._cut(NO_RUN, self._width), _FAINT))
         if used := usage_line(self._tree):
             lines.append(Text(self._cut(used, self._width)))
         return lines

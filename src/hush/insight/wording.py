@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "clean",
+    "counted",
     "error_text",
     "fold_text",
     "format_cost",
@@ -106,6 +107,11 @@ def format_tokens(count: int) -> str:
     factor, unit = next((one, name) for bound, one, name in _THOUSANDS if rounded < bound)
     digits = max(0, 2 - int(math.log10(rounded / factor)))  # three in all
     return f"{rounded / factor:.{digits}f}{unit}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number with what it counts: ``1 span``, ``2,048 spans``; the noun's last word changes."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def format_cost(usd: float) -> str:

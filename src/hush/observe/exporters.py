@@ -20,6 +20,7 @@ __all__ = (
     "check_endpoint",
     "exporter_names",
     "exporters_of",
+    "receiver_named",
     "traces_url",
 )
 
@@ -27,6 +28,8 @@ TRACES_PATH: Final = "/v1/traces"
 """Where OTLP/HTTP receivers take spans."""
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """Variables that name a receiver, the one that goes before the other first."""
+STANDARD: Final = "http://localhost:4318"
+"""Where the standard sends spans unless it is said otherwise."""
 STORE: Final = "hush"
 """What ``OTEL_TRACES_EXPORTER`` calls the local trace store."""
 
@@ -61,6 +64,17 @@ def exporter_names(endpoint: str | None, store: StoreChoice) -> tuple[str, ...]:
     elif store is not None:
         names.append(STORE)
     return tuple(dict.fromkeys(names))
+
+
+def receiver_named() -> str | None:
+    """Return the address that new spans are sent to instead of the store; None for none."""
+    try:
+        names = exporter_names(None, None)
+    except ValueError:
+        return None
+    if "otlp" not in names:
+        return None
+    return next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), STANDARD)
 
 
 def exporters_of(

@@ -103,7 +103,7 @@ class Snapshot:
             )
             lines.extend(
                 f"  {one.path} runs {one.running} of at most {one.max_concurrency} items, "
-                f"{one.ended}{'' if one.total is None else f' of {one.total}'} over, "
+                f"{one.ended}{'' if one.total is None else f' of {one.total}'} ended, "
                 f"{one.seconds:.1f} s"
                 for one in run.maps
             )

@@ -11,17 +11,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from hush import semconv
+from hush.insight.asides import items_of
 from hush.insight.calls import call_facts, is_call, notes_of, sums, usage_line
 from hush.insight.glyphs import FINE
+from hush.insight.outcome import CUT_OFF, NO_RUN, is_cut_off, run_of, word_of
+from hush.insight.page.findings import Findings
 from hush.insight.page.places import Places, path_steps
 from hush.insight.page.sentences import sentences_of
-from hush.insight.summary import summarise
-from hush.insight.timeline import in_flight_peak, waits_of
-from hush.insight.wording import error_text, item_key, raised_here, span_label
+from hush.insight.summary import is_origin, summarise
+from hush.insight.timeline import waits_of
+from hush.insight.wording import counted, error_text, item_key, span_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from hush.insight.diagnosis import Diagnosis
     from hush.insight.page.sentences import Sentence
     from hush.insight.tree import TraceTree, TreeNode
 
@@ -33,18 +37,17 @@ _SHARED: Final = 64
 """Longest text that is worth a place among the shared ones."""
 _DECIMALS: Final = 9
 """Of seconds: nanoseconds."""
-_JOINTS = "'\"`.,;:!?()"
 
 
 def payload_of(
-    tree: TraceTree, *, title: str | None = None, diagnosis: Sequence[str] = ()
+    tree: TraceTree, *, title: str | None = None, diagnosis: Diagnosis | Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return all that the page shows of a trace.
 
     Args:
         tree: of any size, also empty.
         title: of the page; None takes the graph's name.
-        diagnosis: sentences to show on top.
+        diagnosis: of this trace, or sentences to show on top.
 
     Returns:
         A dictionary that JSON can hold.
@@ -63,16 +66,18 @@ class _Writer:
         self._number = {node.record.span_id: at for at, node in enumerate(self._nodes)}
         self._words: dict[str, int] = {}
 
-    def write(self, title: str | None, diagnosis: Sequence[str]) -> dict[str, Any]:
+    def write(self, title: str | None, diagnosis: Diagnosis | Sequence[str]) -> dict[str, Any]:
         root = self._root()
         graph = "" if root is None else self._places.path(root)
         steps = path_steps(self._tree, self._places)
-        said = [self._linked(text, graph) for text in diagnosis]
+        said = Findings(self._tree, self._places, self._at).write(diagnosis, graph)
         spans = [self._span(node) for node in self._nodes]
         return {
             "title": title or graph or "trace",
             "graph": graph or (root.record.name if root else ""),
-            "outcome": (root.record.outcome or "") if root else "",
+            "outcome": (word_of(root.record) or "") if root else "",
+            "remark": self._remark(),
+            "omitted": any(n.record.attributes.get(semconv.MAP_SPANS_OMITTED) for n in self._nodes),
             "error": error_text(root.record) if root else "",
             "trace": self._tree.trace_id,
             "run": str(root.record.attributes.get(semconv.RUN_ID, "")) if root else "",
@@ -90,18 +95,21 @@ class _Writer:
         }
 
     def _root(self) -> TreeNode | None:
-        runs = (node for node in self._nodes if node.record.prefix == semconv.SPAN_RUN)
-        return next(runs, self._nodes[0] if self._nodes else None)
+        return run_of(self._tree) or (self._nodes[0] if self._nodes else None)
+
+    def _remark(self) -> str:
+        """Say what a reader would miss."""
+        if not self._nodes:
+            return ""
+        if run_of(self._tree) is None:
+            return NO_RUN
+        if is_cut_off(self._tree) and not path_steps(self._tree, self._places):
+            return f"no critical path: {CUT_OFF}"
+        return ""
 
     def _summary(self) -> str:
-        """Count the failures where they were raised; what they passed through is not counted."""
-        told = summarise(self._tree)
-        failed = sum(
-            _raised(node) and node.record.outcome != semconv.OUTCOME_HANDLED for node in self._nodes
-        )
-        counts = ((failed, "failed"), (told.handled, "handled"), (told.cancelled, "cancelled"))
-        parts = [f"{count:,} {what}" for count, what in counts if count]
-        return ", ".join([f"{told.spans:,}", *parts])
+        spans, _, told = str(summarise(self._tree)).partition(", ")
+        return ", ".join(filter(None, (spans.partition(" ")[0], told)))
 
     def _began(self) -> str:
         try:
@@ -140,7 +148,7 @@ class _Writer:
         yield "key", item_key(record)
         yield "aside", self._aside(node)
         yield "error", error_text(record)
-        yield "raised", int(_raised(node))
+        yield "raised", int(is_origin(node))
         yield "waits", self._waits(node)
         yield "notes", notes_of((node,))
         yield "said", [self._parts(sentence) for sentence in sentences_of(node, self._places)]
@@ -169,10 +177,8 @@ class _Writer:
             return " · ".join(call_facts(record, FINE))
         said = []
         if record.prefix == semconv.SPAN_MAP:
-            items = [child.record for child in node.children if child.record.index is not None]
-            count = record.attributes.get(semconv.MAP_ITEMS, len(items))
-            peak = record.attributes.get(semconv.MAP_PEAK_CONCURRENCY) or in_flight_peak(items)
-            said = [f"{count} items", f"peak {peak}"]
+            count, peak = items_of(node)
+            said = [counted(count, "item"), f"peak {peak:,}"]
         return " · ".join([*said, *sums(record, FINE)])
 
     def _waits(self, node: TreeNode) -> list[list[Any]]:
@@ -206,21 +212,6 @@ class _Writer:
             part if isinstance(part, str) else [part[0], self._at(part[1])] for part in sentence
         ]
 
-    def _linked(self, text: str, graph: str) -> list[Any]:
-        """Make the paths in a sentence jumps."""
-        parts: list[Any] = [""]
-        for word in text.split(" "):
-            core = word.strip(_JOINTS)
-            node = self._places.find(core, graph) if core and core != graph else None
-            if node is None:
-                parts[-1] += f"{word} "
-                continue
-            before, _, after = word.partition(core)
-            parts[-1] += before
-            parts += [[core, self._at(node)], f"{after} "]
-        parts[-1] = parts[-1].removesuffix(" ")
-        return [part for part in parts if part]
-
     def _facts(self, attributes: Mapping[str, Any]) -> list[Any]:
         """Return names and values in turn; a negative name says that the value is a word."""
         facts: list[Any] = []
@@ -231,16 +222,6 @@ class _Writer:
             else:
                 facts += [key, _plain(value, seconds=str(name).endswith("_s"))]
         return facts
-
-
-def _raised(node: TreeNode) -> bool:
-    """Say whether a red span is where the failure comes from, not one that it passed through."""
-    record = node.record
-    return record.is_red and (
-        raised_here(record)
-        or record.outcome == semconv.OUTCOME_HANDLED
-        or not any(child.record.is_red for child in node.children)
-    )
 
 
 def _plain(value: Any, *, seconds: bool = False) -> Any:

@@ -6,9 +6,10 @@ spans carry paths from the graph on (``crawl.pages[6].fetch``) or, as items do, 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hush import semconv
 from hush.insight.bounds import bounds_of
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from hush.insight.diagnosis import Finding
     from hush.insight.tree import TraceTree, TreeNode
+
+_MORE: Final = re.compile(r" \(\d+ more items?\)$")
 
 __all__ = ("Places", "Step", "path_steps")
 
@@ -114,8 +117,33 @@ def path_steps(tree: TraceTree, places: Places) -> list[Step]:
     for node in tree:
         told = node.record.attributes.get(semconv.CRITICAL_PATH)
         if isinstance(told, list | tuple) and told:
-            return list(_steps(node, [str(text) for text in told], places))
+            return _in_time(list(_steps(node, [str(text) for text in told], places)))
     return []
+
+
+def _in_time(steps: list[Step]) -> list[Step]:
+    """Move what sums up several items to where it was: it stands behind those told one by one."""
+    for step in [one for one in steps if one.node is not None and _MORE.search(one.label)]:
+        base = _MORE.sub("", step.label)
+        others = [one for one in steps if one is not step]
+        named = [
+            (at, one.node.record)
+            for at, one in enumerate(others)
+            if one.node is not None and one.label.startswith(f"{base}[")
+        ]
+        if not named or step.node is None:
+            continue
+        # Where most time is between two of them; that before the first one counts as well.
+        before_ns, widest_ns, place = step.node.record.start_ns, -1, named[0][0]
+        for at, record in named:
+            if record.start_ns - before_ns > widest_ns:
+                widest_ns, place = record.start_ns - before_ns, at
+            before_ns = max(before_ns, record.end_ns)
+        if step.node.record.end_ns - before_ns > widest_ns:
+            place = named[-1][0] + 1
+        others.insert(place, step)
+        steps = others
+    return steps
 
 
 def _steps(run: TreeNode, told: list[str], places: Places) -> Iterator[Step]:
@@ -129,6 +157,7 @@ def _steps(run: TreeNode, told: list[str], places: Places) -> Iterator[Step]:
                 label, seconds = parts[0], float(parts[1].removesuffix("s"))
             except ValueError:
                 label = text  # written by a version to come
+        label = label.replace("(1 more items)", "(1 more item)")
         share = min(1.0, max(0.0, seconds / whole_s))
         base = label.rpartition(" (")[0] if label.endswith(")") else label
         yield Step(label, seconds, share, places.find(base, graph) if base else None)

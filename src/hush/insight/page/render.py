@@ -22,6 +22,7 @@ from hush.insight.wording import clean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hush.insight.diagnosis import Diagnosis
     from hush.insight.tree import TraceTree
 
 __all__ = ("render_page",)
@@ -45,14 +46,17 @@ _SCRIPTS: Final = (
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 
 
-def render_page(tree: TraceTree, *, title: str | None = None, diagnosis: Sequence[str] = ()) -> str:
+def render_page(
+    tree: TraceTree, *, title: str | None = None, diagnosis: Diagnosis | Sequence[str] = ()
+) -> str:
     """Write a trace as a page.
 
     Args:
         tree: of any size, also empty; 30,000 spans can still be used.
         title: of the page; None takes the graph's name.
-        diagnosis: sentences to show on top, the most important first. Paths of spans in
-            them (``pages[6].fetch``) become jumps.
+        diagnosis: what :func:`~hush.insight.diagnosis.diagnose` says of the trace; the page
+            then opens with the row of its first finding in sight. Or sentences to show on top,
+            the most important first. Paths of spans (``pages[6].fetch``) become jumps.
 
     Returns:
         The whole document. It is ASCII where the trace's own title is, and valid UTF-8

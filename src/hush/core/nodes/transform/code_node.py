@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from hush.errors import OutputError
 from hush.model.contract import Flaw, Parameters, RunIn
 from hush.model.node import Node
+from hush.model.options import CodeOptions
 from hush.model.policies import one_of
 from hush.model.shown import shown
 from hush.model.signature import (
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from hush.model.contract import BodyOutputs, NodeContext
-    from hush.model.options import CodeOptions, NodeOptions
+    from hush.model.options import NodeOptions
 
 __all__ = ("CodeNode", "CodeNodeFactory", "code_node")
 
@@ -32,6 +33,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 PLACES = ("loop", "thread", "process")
+OPTIONS = CodeOptions.__required_keys__ | CodeOptions.__optional_keys__
 
 
 class CodeNode(Node):
@@ -241,7 +243,27 @@ def code_node(function: Callable[..., Any] | None = None, /, **options: Unpack[C
 
     Returns:
         A factory: ``my_step(inputs={...}, outputs={...})`` makes a node.
+
+    Raises:
+        TypeError: an option is unknown; a name belongs into the call that makes a node.
     """
+    _check_options(options)
     if function is not None:
         return CodeNodeFactory(function, options)
     return lambda wrapped: CodeNodeFactory(wrapped, options)
+
+
+def _check_options(options: Mapping[str, object]) -> None:
+    """Refuse what no node takes here and not where the first node is made, in another place."""
+    if "name" in options:
+        said = shown(options["name"])
+        raise TypeError(
+            f"@code_node(name={said}): a name is given where a node is made, as in "
+            f"step(name={said}, inputs={{...}}); without one it has the function's"
+        )
+    for name in options:
+        if name not in OPTIONS:
+            raise TypeError(
+                f"@code_node({name}=...): there is no such option; "
+                f"it takes {', '.join(sorted(OPTIONS))}"
+            )

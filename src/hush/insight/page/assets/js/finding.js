@@ -95,7 +95,7 @@ class Finder {
       errors: "Where something failed or ran out of time",
       handled: "Failed, and the workflow's own code dealt with it",
       critical: "Steps of the critical path",
-      slow: "Twice the median of their kind, or a fifth of the whole",
+      slow: "Twice the median of their kind; or a fifth of the whole and longer than others of their kind",
     };
     const signs = { errors: "error", handled: "handled", critical: "critical", slow: "slow" };
     const buttons = new Map();

@@ -13,7 +13,8 @@ function jump(text, i, view) {
 
 function drawHead(model, view, toggleTheme, showHelp) {
   const { data } = model;
-  const look = model.size ? data.outcome || "foreign" : "foreign";
+  // What went well only in part is amber as what was handled is.
+  const look = !model.size ? "foreign" : data.outcome === "partial" ? "handled" : data.outcome || "foreign";
   const title = el("h1", {}, el("bdi", {}, line(data.title)));
   const badge = data.outcome ? el("span", { class: `badge ${look}` }, mark(look), data.outcome) : null;
   const facts = el("dl", { class: "facts" });
@@ -57,11 +58,34 @@ function copyable(text, shown) {
 }
 
 function drawDiagnosis(model, view) {
-  if (!model.data.diagnosis.length) return;
+  const { said, findings, together } = model.data.diagnosis;
+  const remark = model.data.remark;
+  if (!said.length && !findings.length && !remark) return;
   const section = document.querySelector("#diagnosis");
   section.hidden = false;
-  section.querySelector("ol").append(...model.data.diagnosis.map((parts) => el("li", {}, ...sentence(parts, view))));
+  const list = section.querySelector("ol");
+  list.append(...findings.map((finding, place) => el("li", {}, drawFinding(finding, place, view))));
+  if (together?.length) list.append(el("li", { class: "together" }, `Together they save ${duration(together[0] * 1e9)} (${percent(together[1])}).`));
+  list.append(...said.map((parts) => el("li", { class: findings.length ? "note" : "" }, ...sentence(parts, view))));
+  if (remark) list.append(el("li", { class: "note" }, show(remark)));
 }
+
+/** A finding: what it is, where, what it would save; behind that, closed but for the first, the words. */
+function drawFinding(finding, place, view) {
+  const { kind, tone, path, at, saves, share, text, remedy } = finding;
+  const saved = saves > 0 ? el("span", { class: "saves" }, `saves ${duration(saves * 1e9)} (${percent(share)})`) : null;
+  // A button in a summary is a click of its own.
+  const where = path ? el("span", { class: "where", onclick: (event) => event.target.closest("button") && event.preventDefault() }, jump(path, at, view)) : null;
+  return el(
+    "details",
+    { class: `finding ${tone}`, open: place === 0 },
+    el("summary", {}, el("span", { class: "n" }, `${place + 1}`), el("strong", {}, kind), where, saved),
+    el("p", {}, ...sentence(text, view)),
+    remedy.length ? el("p", { class: "remedy" }, ...sentence(remedy, view)) : null,
+  );
+}
+
+const MOST_STEPS = 8; // of the critical path, before the short ones are folded
 
 function drawPath(model, view) {
   const steps = model.data.path;
@@ -70,8 +94,10 @@ function drawPath(model, view) {
   section.hidden = false;
   const longest = Math.max(...steps.map((step) => step[1]));
   const whole = steps.reduce((sum, step) => sum + step[1], 0) || 1;
+  const bound = [...steps].sort((a, b) => b[1] - a[1])[MOST_STEPS - 1]?.[1] ?? 0;
   const strip = el("div", { class: "strip", "aria-hidden": "true" });
   const list = el("ol", { class: "steps" });
+  const folded = [];
   for (const [label, seconds, share, at, kind] of steps) {
     const told = duration(seconds * 1e9);
     const go = at < 0 ? null : () => view.go(at);
@@ -85,7 +111,14 @@ function drawPath(model, view) {
         ? el("span", { class: "step" }, ...words)
         : el("button", { type: "button", class: "step", title: line(label), onclick: go, onpointerenter: light(true), onpointerleave: light(false), onfocus: light(true), onblur: light(false) }, ...words);
     if (seconds === longest) step.classList.add("longest");
-    list.append(el("li", {}, step));
+    const item = el("li", {}, step);
+    if (steps.length > MOST_STEPS && seconds < bound) folded.push(item);
+    list.append(item);
   }
   section.append(strip, list);
+  if (!folded.length) return;
+  const fold = (on) => folded.forEach((item) => (item.hidden = on));
+  const more = el("button", { type: "button", class: "jump", onclick: () => { fold(false); more.remove(); } }, `and ${plural(folded.length, "shorter step")}`);
+  fold(true);
+  section.append(more);
 }

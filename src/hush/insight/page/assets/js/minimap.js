@@ -26,7 +26,8 @@ class Minimap {
   /** Items where there are any, else what contains nothing. */
   #counted() {
     const { model } = this;
-    let noun = "Items";
+    // Of a large map few items have spans: how many ran at once the map itself knows.
+    let noun = this.model.data.omitted ? "Items with spans" : "Items";
     let of = [];
     for (let i = 0; i < model.size; i++) if (model.more(i).prefix === "item") of.push(i);
     if (!of.length) {

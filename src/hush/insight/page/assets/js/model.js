@@ -2,6 +2,7 @@
 
 const SLOW_GROUP = 5; // so many of a kind, before one of them can be slow for its kind
 const SLOW_TIMES = 2; // times the median of its kind
+const SLOW_FEW = 1.5; // times the median, where there are others of its kind
 const SLOW_SHARE = 0.2; // of the trace, for what contains nothing
 const ROUTINE = 25; // so many spans are shown without anything closed
 const NOTHING = {};
@@ -135,8 +136,11 @@ class Model {
       const bound = Math.max(SLOW_TIMES * sorted[sorted.length >> 1], high);
       for (const i of all) if (this.duration(i) > bound && this.duration(i) > this.took / 1000) marks[i] = 1;
     }
-    for (let i = 0; i < this.size; i++) {
-      if (!this.inside[i] && this.duration(i) >= SLOW_SHARE * this.took) marks[i] = 1;
+    // A fifth of the whole is much, unless everything of its kind took as long.
+    for (const all of kinds.values()) {
+      const sorted = all.map((i) => this.duration(i)).sort((a, b) => a - b);
+      const bound = Math.max(SLOW_SHARE * this.took, all.length > 1 ? SLOW_FEW * sorted[(sorted.length - 1) >> 1] : 0);
+      for (const i of all) if (!this.inside[i] && this.duration(i) >= bound) marks[i] = 1;
     }
     return marks;
   }

@@ -134,6 +134,15 @@ document.addEventListener("keydown", (event) => {
   if (press(event)) event.preventDefault();
 });
 
-window.addEventListener("beforeprint", () => waterfall.print(true));
+window.addEventListener("beforeprint", () => {
+  for (const finding of document.querySelectorAll(".finding")) finding.open = true;
+  waterfall.print(true);
+});
 window.addEventListener("afterprint", () => waterfall.print(false));
+// What the first finding is about is in sight from the beginning, wherever it stands.
+const guilty = model.data.diagnosis.findings.find((finding) => finding.at > 0);
+if (guilty) {
+  view.go(guilty.at, { quietly: true });
+  waterfall.box.scrollTop = view.place[guilty.at] * ROW - waterfall.box.clientHeight / 3;
+}
 document.documentElement.dataset.ready = String(Math.round(performance.now() - begun));
