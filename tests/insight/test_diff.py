@@ -323,22 +323,34 @@ async def recorded(graph: GraphNode) -> SpanTree:
     return capture.tree
 
 
-async def test_another_limit_is_told_with_what_items_waited():
-    found = diff(await recorded(pricing(2)), await recorded(pricing(24)))
+def test_another_limit_is_told_with_what_items_waited():
+    def skus(limit: int, wait_s: float, end: float) -> TraceTree:
+        map_span = span(
+            "m",
+            "r",
+            "map skus",
+            0,
+            end,
+            **{semconv.MAP_MAX_CONCURRENCY: limit, semconv.MAP_ITEMS: 5},
+        )
+        facts = [{semconv.ITEM_INDEX: i, semconv.WAIT_SLOT_S: i * wait_s} for i in range(5)]
+        items = (span(f"i{i}", "m", "item skus", 0, 10, **one) for i, one in enumerate(facts))
+        return run_of(map_span, *items, end=end)
+
+    found = diff(skus(4, 0.1, 90), skus(60, 0.01, 40))
     (one,) = found.maps
-    assert one.path == "pricing.skus"
-    assert (one.a.max_concurrency, one.b.max_concurrency) == (2, 24)
-    assert one.seconds < 0
-    assert one.a.wait_p50_s > max(0.1, 2 * one.b.wait_p50_s)
-    assert one.a.queue_s > 2 * one.b.queue_s
-    assert found.same_workflow
+    assert one.path == "g.skus"
+    assert (one.a.max_concurrency, one.b.max_concurrency) == (4, 60)
+    assert (one.a.wait_p50_s, one.b.wait_p50_s) == pytest.approx((0.2, 0.02))
+    assert (one.a.queue_s, one.b.queue_s) == pytest.approx((1.0, 0.1))
+    assert one.seconds == pytest.approx(-0.05)
 
 
 async def test_other_items_are_told_and_the_same_settings_are_not():
     few, many = await recorded(pricing(4, 4)), await recorded(pricing(4, 24))
     (one,) = diff(few, many).maps
     assert (one.a.items, one.b.items) == (4, 24)
-    assert one.seconds > 0.05
+    assert (one.a.max_concurrency, one.b.max_concurrency) == (4, 4)
     assert diff(few, few).maps == ()
 
 
