@@ -1,4 +1,4 @@
-"""The real programs, for the tests that ask for them."""
+"""The real programs, for the tests that ask for them; Jaeger and Prometheus are tests/conftest.py's."""
 
 from __future__ import annotations
 
@@ -8,32 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.servers import find_collector, find_prometheus
-from tests.e2e.jaeger_server import find_binary
-
-
-def _require(found: Path | None, what: str) -> Path:
-    """Return the program; without it skip, or fail where HUSH_REQUIRE_BACKENDS=1 demands it."""
-    if found is not None:
-        return found
-    if os.environ.get("HUSH_REQUIRE_BACKENDS") == "1":
-        pytest.fail(what, pytrace=False)
-    pytest.skip(what)
-
-
-@pytest.fixture(scope="session")
-def jaeger_binary() -> Path:
-    return _require(find_binary(), "no Jaeger: deploy/install-jaeger.sh compiles one")
+from tests.deploy.servers import find_collector
+from tests.e2e.programs import require
 
 
 @pytest.fixture(scope="session")
 def collector_binary() -> Path:
-    return _require(find_collector(), "no collector: deploy/install-collector.sh compiles one")
-
-
-@pytest.fixture(scope="session")
-def prometheus_binary() -> Path:
-    return _require(find_prometheus(), "no Prometheus: apt-get install prometheus")
+    return require(find_collector(), "no collector: deploy/install-collector.sh compiles one")
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,8 @@ from tests.deploy.servers import (
     DeployedJaeger,
     read_metrics,
     sum_of,
-    wait_until,
 )
+from tests.e2e.programs import wait_until
 
 # Real servers are started and waited for, on machines that may be busy.
 pytestmark = pytest.mark.timeout(150)

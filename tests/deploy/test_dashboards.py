@@ -20,12 +20,10 @@ from tests.deploy.servers import (
     DeployedCollector,
     DeployedJaeger,
     DeployedPrometheus,
-    Program,
-    read_json,
     read_metrics,
-    wait_until,
 )
-from tests.e2e.jaeger_server import _free_ports
+from tests.e2e.programs import Program, free_ports, wait_until
+from tests.e2e.prometheus_server import read_json
 
 COMMITTED = DEPLOY / "grafana" / "dashboards"
 NAMES = ("hush-export", "hush-fan-in", "hush-maps", "hush-models", "hush-runs")
@@ -118,9 +116,9 @@ class Example(Program):
     """The service of deploy/example."""
 
     def __init__(self, folder, endpoint):
-        super().__init__(folder, "example")
+        super().__init__("example", folder)
         self.endpoint = endpoint
-        self.metrics, self.health = _free_ports(2)
+        self.metrics, self.health = free_ports(2)
 
     def begin(self):
         variables = {
@@ -145,7 +143,7 @@ EMPTY_WHEN_WELL = (
 def everything(jaeger_binary, collector_binary, prometheus_binary, tmp_path_factory):
     """All programs, after the example has run for long enough to have shown all it can."""
     folder = tmp_path_factory.mktemp("everything")
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     jaeger = DeployedJaeger(
         jaeger_binary,
         folder,

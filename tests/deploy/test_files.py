@@ -8,13 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 
 from tests.deploy.servers import DEPLOY
+from tests.e2e.programs import find_program, require
 
 ROOT = DEPLOY.parent
 KUBERNETES = DEPLOY / "kubernetes"
@@ -203,25 +203,14 @@ def test_configuration_is_not_copied():
     assert all(name in text for name in dashboards)
 
 
-def kustomize():
-    named = os.environ.get("HUSH_KUSTOMIZE") or shutil.which("kustomize")
-    if named:
-        return named
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    compiled = cache / "hush" / "kustomize-v5.7.1" / "kustomize"
-    return str(compiled) if compiled.is_file() else None
-
-
 @pytest.mark.parametrize("overlay", ["local", "production"])
 def test_an_overlay_can_be_built(overlay):
-    program = kustomize()
-    if program is None:
-        what = "no kustomize: deploy/install-kustomize.sh compiles one"
-        if os.environ.get("HUSH_REQUIRE_BACKENDS") == "1":
-            pytest.fail(what, pytrace=False)
-        pytest.skip(what)
+    found = find_program(
+        "HUSH_KUSTOMIZE", command="kustomize", compiled="kustomize-v5.7.1/kustomize"
+    )
+    program = require(found, "no kustomize: deploy/install-kustomize.sh compiles one")
     done = subprocess.run(
-        [program, "build", str(KUBERNETES / "overlays" / overlay)],
+        [str(program), "build", str(KUBERNETES / "overlays" / overlay)],
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.servers import DEPLOY, DeployedJaeger, read_metrics, sum_of, wait_until
+from tests.deploy.servers import DEPLOY, DeployedJaeger, read_metrics, sum_of
+from tests.e2e.programs import wait_until
 
 # Real servers are started and waited for, on machines that may be busy.
 pytestmark = pytest.mark.timeout(150)

@@ -1,53 +1,40 @@
 """A real Jaeger server for the tests: started on loopback, read through its query API.
 
-``JaegerServer`` starts one process with a memory store and ports of its own and ends that
-process and no other. ``JaegerClient`` reads traces back; what it returns is what Jaeger's UI
-gets to see: whole microseconds, references, tags.
+``JaegerServer`` is one process with a memory store and ports of its own. ``JaegerClient`` reads
+traces back; what it returns is what Jaeger's UI gets to see: whole microseconds, references,
+tags.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from tests.e2e.programs import POLL_S, Program, StartError, fetch, find_program, free_ports
 
 VERSION = "v1.76.0"
-START_TIMEOUT_S = 30.0
-# It may wait for idle connections; what it would save is in memory only.
-STOP_TIMEOUT_S = 2.0
-POLL_S = 0.05
 _NOT_FOUND = 404
 
 
 def find_binary() -> Path | None:
     """Return the Jaeger 2 server: ``HUSH_JAEGER``, else on PATH, else what was compiled."""
-    named = os.environ.get("HUSH_JAEGER")
-    if named:
-        # A wrong name is an error when it is run; falling back would test something else.
-        return Path(named)
-    on_path = shutil.which("jaeger")
-    if on_path:
-        return Path(on_path)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    compiled = cache / "hush" / f"jaeger-{VERSION}" / "jaeger"
-    return compiled if compiled.is_file() else None
+    return find_program("HUSH_JAEGER", command="jaeger", compiled=f"jaeger-{VERSION}/jaeger")
 
 
-class JaegerServer:
-    """One Jaeger process; use as a context manager."""
+class JaegerServer(Program):
+    """One Jaeger process with a memory store."""
+
+    # It may wait for idle connections; what it would save is in memory only.
+    stop_timeout_s = 2.0
 
     def __init__(self, binary: Path) -> None:
+        super().__init__("jaeger")
         self.binary = binary
         self.otlp_http = ""
         """Base URL for OTEL_EXPORTER_OTLP_ENDPOINT with http/protobuf."""
@@ -55,86 +42,35 @@ class JaegerServer:
         """URL for OTEL_EXPORTER_OTLP_ENDPOINT with grpc."""
         self.query = ""
         """Base URL of the query API and the UI."""
-        self._process: subprocess.Popen[bytes] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._ports: list[int] = []
-
-    def __enter__(self) -> Self:
-        # Between choosing a free port and its use another process may take it.
-        for attempts_left in (2, 1, 0):
-            try:
-                self._start()
-            except JaegerStartError:
-                if not attempts_left:
-                    raise
-            else:
-                break
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
-
-    def kill(self) -> None:
-        """End the process at once; what it had in memory is gone."""
-        if self._process is not None:
-            self._process.kill()
-        self._stop()
-
-    def start_again(self) -> None:
-        """Start a new process where the one that was stopped had been."""
-        self._start(self._ports)
 
     @property
     def client(self) -> JaegerClient:
         return JaegerClient(self.query)
 
-    def _start(self, ports: list[int] | None = None) -> None:
-        ports = self._ports = ports or _free_ports(5)
-        otlp_http, otlp_grpc, query_http, query_grpc, health = (f"127.0.0.1:{p}" for p in ports)
+    def begin(self) -> None:
+        # Between choosing a free port and its use another process may take it.
+        for attempts_left in (2, 1, 0):
+            self._ports = free_ports(5)
+            try:
+                self.start_again()
+            except StartError:
+                if not attempts_left:
+                    raise
+            else:
+                break
+
+    def start_again(self) -> None:
+        """Start a new process where the one that was stopped had been."""
+        at = [f"127.0.0.1:{port}" for port in self._ports]
+        otlp_http, otlp_grpc, query_http, _, health = at
         self.otlp_http = f"http://{otlp_http}"
         self.otlp_grpc = f"http://{otlp_grpc}"
         self.query = f"http://{query_http}"
-        self._folder = tempfile.TemporaryDirectory(prefix="hush-jaeger-")
-        folder = Path(self._folder.name)
-        config = folder / "config.yaml"
-        config.write_text(
-            json.dumps(_config(otlp_http, otlp_grpc, query_http, query_grpc, health), indent=2)
-        )
-        log = folder / "jaeger.log"
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [str(self.binary), "--config", f"file:{config}"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-            )
-        give_up = time.monotonic() + START_TIMEOUT_S
-        while not _is_healthy(f"http://{health}/status"):
-            code = self._process.poll()
-            if code is not None or time.monotonic() > give_up:
-                reason = "not healthy in time" if code is None else f"exit code {code}"
-                tail = log.read_text(errors="replace")[-2000:]
-                self._stop()
-                raise JaegerStartError(f"{self.binary}: {reason}\n{tail}")
-            time.sleep(POLL_S)
-
-    def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            folder.cleanup()
-
-
-class JaegerStartError(RuntimeError):
-    """The server did not come up; the message ends with the end of its log."""
+        config = self.folder / "config.yaml"
+        config.write_text(json.dumps(_config(*at), indent=2))
+        command = [str(self.binary), "--config", f"file:{config}"]
+        self.start(command, {}, f"http://{health}/status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +244,7 @@ class JaegerClient:
         return sorted(self._get("/api/services")["data"] or [])
 
     def _get(self, path: str) -> Any:
-        return json.loads(_fetch(self.base_url + path))
+        return json.loads(fetch(self.base_url + path))
 
 
 def _trace(found: Mapping[str, Any]) -> JaegerTrace:
@@ -339,39 +275,6 @@ def _span(span: Mapping[str, Any], services: Mapping[str, str]) -> JaegerSpan:
         ),
         warnings=tuple(span.get("warnings") or ()),
     )
-
-
-# A proxy that the environment names is not for loopback.
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def _fetch(url: str) -> bytes:
-    with _opener.open(url, timeout=10) as response:
-        body: bytes = response.read()
-        return body
-
-
-def _is_healthy(url: str) -> bool:
-    try:
-        _fetch(url)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return False
-    except OSError:
-        return False
-    return True
-
-
-def _free_ports(count: int) -> list[int]:
-    """Choose ports that nobody listens on; all held open at once, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _config(

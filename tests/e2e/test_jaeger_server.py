@@ -20,7 +20,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from tests.e2e.critical_path import critical_path
-from tests.e2e.jaeger_server import JaegerServer, JaegerStartError, peak_overlap
+from tests.e2e.jaeger_server import JaegerServer, peak_overlap
+from tests.e2e.programs import StartError
 
 MS = 1_000_000
 services = (f"hush-test-{number}" for number in itertools.count())
@@ -125,7 +126,7 @@ def test_more_spans_than_expected_are_a_failure(jaeger: JaegerServer, tracer: tr
 
 def test_the_server_ends_with_its_block(jaeger_binary: Path):
     with JaegerServer(jaeger_binary) as server:
-        process = server._process
+        process = server.process
         assert process is not None
         assert server.client.services() == []
     assert process.returncode is not None
@@ -136,7 +137,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path):
     broken.write_text("#!/bin/sh\necho 'no such store' >&2\nexit 3\n")
     broken.chmod(0o755)
     with (
-        pytest.raises(JaegerStartError, match=r"exit code 3\n.*no such store"),
+        pytest.raises(StartError, match=r"exit code 3\n.*no such store"),
         JaegerServer(broken),
     ):
         pass

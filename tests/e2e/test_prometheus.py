@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.example_runs import environment
-from tests.e2e.prometheus_server import PrometheusServer, _fetch
+from tests.e2e.programs import fetch, wait_until
+from tests.e2e.prometheus_server import PrometheusServer
 
 SERVICE = r"""
 import asyncio, json, sys
@@ -160,7 +161,7 @@ def test_prometheus_counts_what_happened(prometheus_binary):
         svc.do("shop", 7)
         svc.do("hostile", 3)
         runs = 'hush_run_duration_seconds_count{hush_graph_name!="shop"}'
-        prometheus.wait_for(lambda: prometheus.number(runs) == 3, "all runs scraped")
+        wait_until(lambda: prometheus.number(runs) == 3, "all runs scraped")
         (target,) = prometheus.targets_now()
         assert (target["health"], target["lastError"]) == ("up", "")
 
@@ -225,9 +226,9 @@ def test_every_question_of_the_documentation_has_an_answer(prometheus_binary):
         for total in (4, 8):
             svc.do("break", 1)
             svc.do("shop", 4)
-            prometheus.wait_for(lambda total=total: prometheus.number(runs) == total, "scraped")
+            wait_until(lambda total=total: prometheus.number(runs) == total, "scraped")
         svc.do("stick", 1)
-        prometheus.wait_for(lambda: prometheus.query("hush_slots_used > 0") != [], "scraped")
+        wait_until(lambda: prometheus.query("hush_slots_used > 0") != [], "scraped")
         for question in questions:
             if "gen_ai" in question or "hush_llm" in question:
                 # No model is asked here; what does not parse raises.
@@ -238,7 +239,7 @@ def test_every_question_of_the_documentation_has_an_answer(prometheus_binary):
                 assert prometheus.values(question, NODE).keys() <= {"items", "all"}
             else:
                 asked = question.replace(":15s]", ":1s]")  # fewer seconds have to pass
-                prometheus.wait_for(lambda asked=asked: prometheus.query(asked) != [], question)
+                wait_until(lambda asked=asked: prometheus.query(asked) != [], question)
         svc.do("release", 1)
 
 
@@ -254,14 +255,14 @@ def test_prometheus_sees_what_is_stuck_now(prometheus_binary):
             return [prometheus.number(f'hush_{name}{{{GRAPH}="stuck"}}') for name in names]
 
         svc.do("stick", 3)
-        prometheus.wait_for(lambda: now() == [3, 12, 12], "three runs that are stuck")
+        wait_until(lambda: now() == [3, 12, 12], "three runs that are stuck")
         oldest = f'hush_fan_in_oldest_wait_seconds{{{GRAPH}="stuck",{NODE}="both"}}'
-        prometheus.wait_for(lambda: (prometheus.number(oldest) or 0) > 1, "a join that waits")
+        wait_until(lambda: (prometheus.number(oldest) or 0) > 1, "a join that waits")
         svc.do("cancel", 2)
-        prometheus.wait_for(lambda: now() == [1, 4, 4], "one run is left")
+        wait_until(lambda: now() == [1, 4, 4], "one run is left")
         svc.do("release", 1)
-        prometheus.wait_for(lambda: now() == [0, 0, 0], "nothing is left")
-        prometheus.wait_for(lambda: prometheus.number(oldest) is None, "no join waits")
+        wait_until(lambda: now() == [0, 0, 0], "nothing is left")
+        wait_until(lambda: prometheus.number(oldest) is None, "no join waits")
         cancelled = prometheus.values(
             f"sum by ({NODE}, hush_node_kind) (hush_cancellations_total"
             '{hush_cancel_reason="external"})',
@@ -280,7 +281,7 @@ def test_promtool_has_nothing_to_complain_of(prometheus_binary):
     with service() as svc:
         svc.do("shop", 1)
         svc.do("hostile", 1)
-        page = _fetch(f"http://127.0.0.1:{svc.port}/metrics")
+        page = fetch(f"http://127.0.0.1:{svc.port}/metrics")
     done = subprocess.run(
         [str(promtool), "check", "metrics"], input=page, capture_output=True, check=False
     )

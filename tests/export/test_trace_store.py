@@ -26,6 +26,7 @@ from hush.insight.record import SpanRecord
 from hush.insight.store import TraceStore
 from hush.observe.tracing import override_provider
 from hush.testing import capture_spans
+from tests.export.spans import wait_for
 from tests.insight.records import same
 
 ROOT = Path(__file__).parents[2]
@@ -61,13 +62,6 @@ def provider_of(processor: TraceStoreProcessor, **options: object) -> TracerProv
     provider = TracerProvider(shutdown_on_exit=False, **options)
     provider.add_span_processor(processor)
     return provider
-
-
-def wait_for(condition: object, timeout_s: float = 20.0) -> None:
-    give_up = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
 
 
 def ended(tracer: trace.Tracer, count: int) -> None:

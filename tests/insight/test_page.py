@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from hush.insight.diagnosis import diagnose
 from hush.insight.page.render import render_page
 from hush.insight.record import EventRecord, SpanRecord
 from hush.insight.tree import TraceTree
+from tests.e2e.programs import require
 from tests.insight.chromium import Chromium, find_chromium
 from tests.insight.page_traces import (
     ATTACK,
@@ -39,12 +39,7 @@ DIAGNOSIS = (
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Chromium]:
     """Start a browser; without one skip, or fail where HUSH_REQUIRE_BACKENDS=1 demands it."""
-    program = find_chromium()
-    if program is None and os.environ.get("HUSH_REQUIRE_BACKENDS") == "1":
-        pytest.fail(MISSING, pytrace=False)
-    if program is None:
-        pytest.skip(MISSING)
-    with Chromium(program) as started:
+    with Chromium(require(find_chromium(), MISSING)) as started:
         yield started
 
 
