@@ -229,7 +229,7 @@ async def test_a_snapshot_shows_what_runs_and_what_waits():
     assert (items.path, items.running, items.ended, items.total) == ("g.m", 2, 0, 10)
     told = str(seen)
     assert "g.join has waited" in told
-    assert "g.m runs 2 of at most 2 items, 0 of 10 over" in told
+    assert "g.m runs 2 of at most 2 items, 0 of 10 ended" in told
     assert len(everything.runs) == 2
     assert engine.snapshot().runs == ()
     assert str(engine.snapshot()) == "nothing is running"
