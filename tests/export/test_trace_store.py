@@ -360,6 +360,30 @@ run('after')
     assert names == {"parent": 10, "before the fork": 1, "child": 10, "after": 10}
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_children_of_multiprocessing_write_before_they_end(path: Path):
+    process = script(
+        path,
+        """
+import multiprocessing
+run('parent', 2)
+children = [
+    multiprocessing.get_context('fork').Process(target=run, args=(f'child {number}', 3_000))
+    for number in range(3)
+]
+for child in children:
+    child.start()
+for child in children:
+    child.join()
+""",
+    )
+    _, err = process.communicate(timeout=50)
+
+    assert (process.returncode, err) == (0, "")
+    with TraceStore(path) as store:
+        assert sorted(one.spans for one in store.traces()) == [2, 3_000, 3_000, 3_000]
+
+
 def test_forking_while_it_writes_hangs_nobody(path: Path):
     process = script(
         path,

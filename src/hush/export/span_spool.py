@@ -1,31 +1,27 @@
 """A span processor that loses nothing: finished spans go to the disk, and on from there.
 
-Ending a span only appends it to a queue. One daemon thread, started with the first span,
-makes OTLP requests of what is queued and hands them to the outbox, which writes them to
-disk. So a receiver that is away, slow or full is nothing that a run could notice.
+Ending a span only queues it (:mod:`hush.export.span_queue`). A thread makes OTLP requests of
+what is queued and hands them to the outbox, which writes them to disk. So a receiver that is
+away, slow or full is nothing that a run could notice.
 """
 
 from __future__ import annotations
 
-import atexit
-import os
-import sys
-import threading
 import time
-import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from hush.errors import text_of
 from hush.export.counts import counts
 from hush.export.pressure import crowd
+from hush.export.span_queue import QueuedSpanProcessor
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
 
     from hush.export.outbox import Outbox
 
@@ -42,20 +38,12 @@ STALLED_S: Final = 1.0
 """How long anybody waits for a writer that gets nowhere, in seconds."""
 
 
-class _Marker:
-    """Stands in the queue behind what a flush waits for."""
-
-    __slots__ = ("reached",)
-
-    def __init__(self) -> None:
-        self.reached = threading.Event()
-
-
-class SpoolingSpanProcessor(SpanProcessor):
+class SpoolingSpanProcessor(QueuedSpanProcessor):
     """Hands every sampled span to an outbox, within a fraction of a second.
 
-    A forked child has a queue and a thread of its own; what its parent had queued stays
-    the parent's.
+    Whoever ends a span waits, a thousandth of a second at a time, only where spans end faster
+    than they can be written for so long that the queue is nearly full; and for a second, once,
+    where it is full because the disk stands still.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -65,59 +53,30 @@ class SpoolingSpanProcessor(SpanProcessor):
             outbox: the way to the receiver, with the options that count here too.
         """
         self.outbox = outbox
-        self._options = outbox.options
-        self._limit = self._options.queue_size
+        options = outbox.options
+        self._limit = options.queue_size
         self._brake = int(self._limit * BRAKE)
         self._half = max(int(self._limit * HALF), 1)
-        self._batch = min(self._options.batch_size, self._limit)
-        blocks = self._options.when_full == "block"
-        self.start_wait_s = float("inf") if blocks else self._options.start_wait_s
-        self._begin()
+        self.start_wait_s = float("inf") if options.when_full == "block" else options.start_wait_s
+        super().__init__(
+            thread="hush spool writer",
+            batch=min(options.batch_size, self._limit),
+            interval_s=options.interval_s,
+            roots_at_once=False,
+        )
         outbox.hold(self)
         outbox.start_where_needed()
-        _processors.add(self)
         if self.start_wait_s:
             crowd(self)
 
     def _begin(self) -> None:
-        """Be as new, in a new process too."""
-        self._queue: deque[ReadableSpan | _Marker] = deque()
-        self._lock = threading.Lock()
-        self._some = threading.Event()
-        self._many = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._closed = False
-        self._handed = 0
+        super()._begin()
         self._stalled = -1
 
     # --- called by whoever ends a span -----------------------------------------------------------
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Queue a span that is sampled; never raises.
-
-        It waits, a thousandth of a second at a time, only where spans end faster than they
-        can be written for so long that the queue is nearly full; and for a second, once,
-        where it is full because the disk stands still.
-
-        Args:
-            span: has ended.
-        """
-        context = span.context
-        if context is None or not context.trace_flags.sampled or self._closed:
-            return
-        # No lock: a few more than the limit, of threads at the same moment, do no harm.
-        queue = self._queue
-        waiting = len(queue)
-        if waiting >= self._batch:
-            if not self._many.is_set():
-                self._many.set()
-            if waiting + self.outbox.memory.count >= self._brake and not self._room():
-                return
-        queue.append(span)
-        if not self._some.is_set():
-            self._some.set()
-        if self._thread is None:
-            self._start()
+    def _admit(self, waiting: int) -> bool:
+        return waiting + self.outbox.memory.count < self._brake or self._room()
 
     def _room(self) -> bool:
         """Give way to the writer, and say whether there is room then."""
@@ -140,24 +99,11 @@ class SpoolingSpanProcessor(SpanProcessor):
         memory.complaints.warn("spans are lost: the queue in memory is full", why=reason)
         return False
 
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is not None or self._closed:
-                return
-            thread = threading.Thread(target=self._work, name="hush spool writer", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # no thread to be had, or the interpreter is ending
-                lost = len(self._queue)
-                self._queue.clear()
-                counts.drop("traces", "no_thread", lost)
-                self.outbox.memory.complaints.warn(
-                    "spans are lost: no thread can be started", error=text_of(error)
-                )
-                return
-            self._thread = thread
-            atexit.register(self.shutdown)
-            _at_end_of_child(self)
+    def _no_thread(self, lost: int, error: RuntimeError) -> None:
+        counts.drop("traces", "no_thread", lost)
+        self.outbox.memory.complaints.warn(
+            "spans are lost: no thread can be started", error=text_of(error)
+        )
 
     def crowded(self) -> bool:
         """Say whether new runs should wait: the queue is half full, or the disk is."""
@@ -181,28 +127,14 @@ class SpoolingSpanProcessor(SpanProcessor):
         """
         timeout_s = max(timeout_millis, 0) / 1_000
         give_up = time.monotonic() + timeout_s
-        thread = self._thread
-        if thread is not None and thread.is_alive():
-            marker = _Marker()
-            self._queue.append(marker)
-            self._many.set()
-            self._some.set()
-            if not marker.reached.wait(timeout_s):
-                return False
+        if not self._wait_for_queued(timeout_s):
+            return False
         return self.outbox.flush(max(give_up - time.monotonic(), 0.0))
 
-    def shutdown(self) -> None:
+    def _end(self, thread: threading.Thread | None) -> None:
         """Write what is queued, send for a moment where that succeeds, and stop."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            thread = self._thread
-        atexit.unregister(self.shutdown)
-        self._many.set()
-        self._some.set()
         if thread is not None and not self._written(thread):
-            lost = sum(not isinstance(one, _Marker) for one in list(self._queue))
+            lost = self._left()
             counts.drop("traces", "exit", lost)
             self.outbox.memory.complaints.warn(
                 "spans are lost: the disk did not take them at the end of the process", count=lost
@@ -222,42 +154,13 @@ class SpoolingSpanProcessor(SpanProcessor):
 
     # --- the thread ------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        # Whoever instruments files must not make spans of our writing: they would never end.
-        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: FBT003  # the value of a key
-        while True:
-            self._some.wait()
-            self._many.wait(self._options.interval_s)
-            closing = self._closed
-            # Before looking: what is queued from now on wakes it again.
-            self._many.clear()
-            self._some.clear()
-            while self._queue:
-                try:
-                    self._hand_over(self._take())
-                except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
-                    self.outbox.memory.complaints.warn(
-                        "the spool's writer failed; it goes on", error=text_of(error)
-                    )
-            if closing:
-                return
-
-    def _take(self) -> list[ReadableSpan | _Marker]:
-        taken: list[ReadableSpan | _Marker] = []
-        while self._queue and len(taken) < self._batch:
-            taken.append(self._queue.popleft())
-        return taken
-
-    def _hand_over(self, taken: list[ReadableSpan | _Marker]) -> None:
-        spans = [one for one in taken if not isinstance(one, _Marker)]
+    def _hand_on(self, spans: Sequence[ReadableSpan]) -> None:
         try:
-            if spans:
-                self._encode(spans)
-        finally:
-            self._handed += 1
-            for one in taken:
-                if isinstance(one, _Marker):
-                    one.reached.set()
+            self._encode(spans)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self.outbox.memory.complaints.warn(
+                "the spool's writer failed; it goes on", error=text_of(error)
+            )
 
     def _encode(self, spans: Sequence[ReadableSpan]) -> None:
         try:
@@ -281,23 +184,3 @@ class SpoolingSpanProcessor(SpanProcessor):
         middle = len(spans) // 2
         self._encode(spans[:middle])
         self._encode(spans[middle:])
-
-
-def _at_end_of_child(processor: SpoolingSpanProcessor) -> None:
-    """See that a child of ``multiprocessing`` writes what it has: it ends without ``atexit``."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None and sys.modules["multiprocessing.process"].parent_process() is not None:
-        util.Finalize(processor, SpoolingSpanProcessor.shutdown, (processor,), exitpriority=10)
-
-
-_processors: weakref.WeakSet[SpoolingSpanProcessor] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for processor in list(_processors):
-        if not processor._closed:  # noqa: SLF001  # same module
-            processor._begin()  # noqa: SLF001  # same module
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which knows no fork
-    os.register_at_fork(after_in_child=_after_fork_in_child)
