@@ -219,6 +219,17 @@ def test_a_file_that_is_no_store_is_left_alone(hush):
     assert "a folder, and no trace store" in hush.refused("traces", "--store", hush.folder)
 
 
+def test_a_run_that_has_not_ended(hush):
+    with TraceStore(hush.store) as store:
+        store.add(a_run("ab" * 16)[:-1])
+    assert " unfinished " in hush.out("traces", "--outcome", "unfinished")
+    for command in ("show", "why"):
+        out = hush.out(command)
+        assert "unfinished in 1.00 s" in out
+    assert "the run has not ended" in hush.out("show")
+    assert hush.json("show")["outcome"] == hush.json("why")["outcome"] == "unfinished"
+
+
 def test_standard_input(stored, hush):
     exported = stored("export", stored.ids[1]).stdout
     for command in ("show", "why", "whatif"):

@@ -8,19 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from hush.insight.diagnosis import diagnose
 from hush.insight.page.render import render_page
 from tests.insight.chromium import Chromium, find_chromium
 from tests.insight.page_traces import crawl
 
 PICTURE = Path(__file__).parents[2] / "docs" / "assets" / "trace-page.png"
-DIAGNOSIS = (
-    (
-        "pages[6].fetch took 602 ms, six times the median of its map; without it report could have "
-        "started 482 ms earlier."
-    ),
-    "summary waited 60.0 ms for requests per minute.",
-    "pages[8].fetch failed: ConnectionResetError: connection reset by peer.",
-)
 
 
 def main() -> None:
@@ -30,7 +23,8 @@ def main() -> None:
         raise SystemExit("no Chromium found")
     with TemporaryDirectory() as folder, Chromium(program) as browser:
         file = Path(folder) / "trace.html"
-        file.write_text(render_page(crawl(), diagnosis=DIAGNOSIS), encoding="utf-8")
+        tree = crawl()
+        file.write_text(render_page(tree, diagnosis=diagnose(tree)), encoding="utf-8")
         browser.size(1280, 880)
         browser.dark(False)
         browser.open(file)

@@ -277,7 +277,7 @@ def test_each_kind_of_fan_in_has_its_words(facts: dict[str, Any], told: str) -> 
         ({semconv.MAP_BOUND_BY: "source"}, "Bound by its source"),
         ({semconv.MAP_BOUND_BY: "rate_limit", semconv.WAIT_LIMITER: "gpt (tpm)", semconv.WAIT_LIMITER_S: 9.0}, "Bound by gpt (tpm): items waited 9.00 s in all. More slots would only"),
         ({semconv.MAP_BOUND_BY: "magic"}, "Bound by magic."),
-        ({semconv.MAP_SPANS_OMITTED: 9000}, "9,000 items have no span of their own"),
+        ({semconv.MAP_SPANS_OMITTED: 9000}, "9,000 spans left out by the span budget"),
         ({semconv.MAP_SLOWEST: ["7:0.301"], semconv.MAP_LAST_INDEX: 7}, "Slowest: [7] 301 ms; last to end: [7]."),
     ],
 )  # fmt: skip

@@ -196,7 +196,8 @@ def test_partial_is_an_outcome_of_its_own(store):
         "b": "partial",
         "c": "error",
     }
-    for word, found in (("ok", "a"), ("partial", "b"), ("error", "c")):
+    store.add(a_run("d" * 32)[:-1])  # its process was killed
+    for word, found in (("ok", "a"), ("partial", "b"), ("error", "c"), ("unfinished", "d")):
         assert ids(store, outcome=word) == [found * 32]
 
 

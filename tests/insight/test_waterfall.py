@@ -141,6 +141,16 @@ def test_each_mark_is_explained_and_no_other():
     assert not any("cancelled" in one or "waiting" in one for one in told)
 
 
+def test_run_that_has_not_ended_is_called_unfinished():
+    spans = Spans()
+    spans.add("node load", 0, 10)
+
+    picture = drawn(spans, width=120)
+
+    assert "unfinished in 10.0 ms, 1 span" in picture
+    assert "the run has not ended: it goes on, or its process was killed" in picture
+
+
 def test_trace_of_somebody_else_says_so():
     spans = Spans()
     spans.add("GET /", 0, 10, outcome=None)

@@ -112,7 +112,9 @@ def traces(
     outcome: Annotated[
         str | None,
         typer.Option(
-            "--outcome", metavar="OUTCOME", help="ok, partial, error, timeout or cancelled"
+            "--outcome",
+            metavar="OUTCOME",
+            help="ok, partial, error, timeout, cancelled or unfinished",
         ),
     ] = None,
     min_duration: Annotated[

@@ -12,7 +12,7 @@ from hush.cli.output import FAINT, console, say, say_json, tidy
 from hush.cli.refusal import Refusal
 from hush.cli.tables import Column, Table
 from hush.insight.diff import diff as compare
-from hush.insight.outcome import outcome_of, run_of
+from hush.insight.outcome import is_ours, outcome_of
 from hush.insight.wording import counted, format_cost, format_duration
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _print(a: TraceTree, b: TraceTree, found: TraceDiff, limit: int) -> None:
         root = tidy(tree.roots[0].record.name)
         took = format_duration(tree.duration_s)
         ended = f" {outcome}" if (outcome := outcome_of(tree)) else ""
-        ended = ended if run_of(tree) else " (no run of Hush)"
+        ended = ended if is_ours(tree) else " (no run of Hush)"
         say(place, f"{mark}  {tree.trace_id[:_DIGITS]}  {root}{ended} in {took}", indent=0)
     if a.trace_id == b.trace_id:
         say(place, "both are the same trace", FAINT)

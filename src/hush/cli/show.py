@@ -13,7 +13,7 @@ from hush.cli.refusal import Refusal
 from hush.cli.tables import Column, Table
 from hush.insight.glyphs import choose_glyphs
 from hush.insight.legend import legend_of
-from hush.insight.outcome import CUT_OFF, is_cut_off, outcome_of, run_of
+from hush.insight.outcome import CUT_OFF, is_cut_off, is_ours, outcome_of
 from hush.insight.page.places import Places, path_steps
 from hush.insight.page.sentences import sentences_of
 from hush.insight.summary import summarise
@@ -101,7 +101,7 @@ def _write_page(tree: TraceTree, path: Path, *, as_json: bool) -> int:
 def _diagnosis(tree: TraceTree) -> Diagnosis | tuple[str, ...]:
     from hush.insight.diagnosis import diagnose  # noqa: PLC0415  # only for pages
 
-    return () if run_of(tree) is None else diagnose(tree)
+    return diagnose(tree) if is_ours(tree) else ()
 
 
 # --- the terminal ----------------------------------------------------------------------------

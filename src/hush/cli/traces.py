@@ -116,7 +116,7 @@ def _print(found: Sequence[TraceSummary]) -> None:
     )
     now = datetime.now().astimezone()
     for one in found:
-        outcome = one.word or ("unknown" if one.complete else "unfinished")
+        outcome = one.word or "unknown"
         shown.add(
             one.trace_id[:digits],
             _when(one.start_ns, now),

@@ -11,7 +11,7 @@ from hush.cli.reading import read_limits
 from hush.cli.refusal import Refusal
 from hush.cli.tables import Column, Table
 from hush.errors import text_of
-from hush.insight.outcome import run_of
+from hush.insight.outcome import is_ours
 from hush.insight.whatif import KNEE, what_if
 from hush.insight.wording import format_duration
 
@@ -46,7 +46,7 @@ def whatif(
     """
     wanted = None if limits is None else read_limits(limits)
     tree = open_named(name, store=store, jaeger=jaeger)
-    if run_of(tree) is None:
+    if not is_ours(tree):
         raise Refusal(no_run(tree), exits.NOT_FOUND)
     try:
         found = what_if(tree, wanted or [], map_path=map_path)

@@ -11,7 +11,7 @@ from hush.cli.output import FAINT, console, say, say_json, tidy
 from hush.cli.plain import plain
 from hush.cli.refusal import Refusal
 from hush.insight.diagnosis import diagnose
-from hush.insight.outcome import PARTIAL, outcome_of, run_of
+from hush.insight.outcome import PARTIAL, is_ours, outcome_of
 from hush.insight.summary import summarise
 from hush.insight.wording import format_duration
 
@@ -41,7 +41,7 @@ def why(name: str, *, jaeger: str | None, store: str | None, as_json: bool) -> i
         The exit code.
     """
     tree = open_named(name, store=store, jaeger=jaeger)
-    if run_of(tree) is None:
+    if not is_ours(tree):
         raise Refusal(no_run(tree), exits.NOT_FOUND)
     found = diagnose(tree)
     if as_json:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from hush import semconv
 from hush.insight.calls import is_call, usage_line
 from hush.insight.glyphs import FINE
-from hush.insight.outcome import NO_RUN, outcome_of, run_of
+from hush.insight.outcome import outcome_of, remark_on
 from hush.insight.rows import Fold, choose_lines
 from hush.insight.summary import summarise
 from hush.insight.timeline import waits_of
@@ -90,7 +90,7 @@ def _heading(tree: TraceTree) -> str:
     outcome = outcome_of(tree)
     ended = f"{outcome} in " if outcome else ""
     said = [f"{ended}{format_duration(summary.duration_s)}, {summary}", usage_line(tree)]
-    said += [NO_RUN] if run_of(tree) is None else []
+    said.append(remark_on(tree))
     told = "; ".join(filter(None, said))
     return (
         f'<div style="{_CUT};white-space:nowrap"><b>{_text(tree.roots[0].record.name)}</b> '

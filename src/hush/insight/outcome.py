@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = (
     "CUT_OFF",
+    "NOT_ENDED",
     "NO_RUN",
     "OUTCOMES",
     "PARTIAL",
+    "UNFINISHED",
     "is_cut_off",
+    "is_ours",
     "outcome_of",
+    "remark_on",
     "run_of",
     "word_for",
     "word_of",
@@ -32,14 +36,19 @@ PARTIAL: Final = "partial"
 """The run has its outputs, but something failed on the way."""
 CUT_OFF: Final = "the run was cut off, so there is no step that its end waited for"
 """Why a run that was cancelled or ran out of time may have no critical path."""
+NOT_ENDED: Final = "the run has not ended: it goes on, or its process was killed"
+"""What is said where only spans inside a run are there."""
 NO_RUN: Final = "no run of Hush in this trace: nothing says who waited for whom"
 """What is said of a trace in which the scheduler has left no facts."""
+UNFINISHED: Final = "unfinished"
+"""The run's own span is not there: it goes on, or its process was killed."""
 OUTCOMES: Final = (
     semconv.OUTCOME_OK,
     PARTIAL,
     semconv.OUTCOME_ERROR,
     semconv.OUTCOME_TIMEOUT,
     semconv.OUTCOME_CANCELLED,
+    UNFINISHED,
 )
 """Every word, the best one first."""
 
@@ -89,10 +98,24 @@ def _outermost(tree: TraceTree) -> Iterator[TreeNode]:
             pending.extend(node.children)
 
 
+def is_ours(tree: TraceTree) -> bool:
+    """Say whether the scheduler has left facts in a trace, of a run that has ended or not."""
+    return any(node.record.prefix is not None for node in tree)
+
+
 def outcome_of(tree: TraceTree) -> str | None:
-    """Return how the run of a trace ended; None without a run, and of one that was killed."""
+    """Return how the run of a trace ended, or that it has not; None where there is none."""
     run = run_of(tree)
-    return None if run is None else word_of(run.record)
+    if run is None:
+        return UNFINISHED if is_ours(tree) else None
+    return word_of(run.record)
+
+
+def remark_on(tree: TraceTree) -> str:
+    """Say what would be missed in a trace: that it is none of Hush, or not whole; else nothing."""
+    if not len(tree) or run_of(tree) is not None:
+        return ""
+    return NOT_ENDED if is_ours(tree) else NO_RUN
 
 
 def is_cut_off(tree: TraceTree) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from hush import semconv
-from hush.insight.outcome import OUTCOMES, PARTIAL, word_for
+from hush.insight.outcome import OUTCOMES, PARTIAL, UNFINISHED, word_for
 from hush.insight.source_errors import TraceNotFoundError, TraceStoreError
 from hush.insight.store_file import StoreFile
 from hush.insight.store_tables import (
@@ -92,7 +92,11 @@ class TraceSummary:
 
     @property
     def word(self) -> str | None:
-        """How the run ended, one of :data:`hush.insight.outcome.OUTCOMES`; None likewise."""
+        """How the run ended, one of :data:`hush.insight.outcome.OUTCOMES`; None where it has
+        none, as a trace of another program.
+        """
+        if self.outcome is None and not self.complete:
+            return UNFINISHED
         return word_for(self.outcome, partial_failure=self.partial_failure)
 
     @property
@@ -323,7 +327,10 @@ class TraceStore:
             conditions.append(("graph = ?", graph))
         if outcome is not None:
             partial = outcome == PARTIAL
-            conditions.append(("outcome = ?", semconv.OUTCOME_OK if partial else outcome))
+            if outcome == UNFINISHED:
+                conditions.append(("outcome IS NULL AND complete = ?", False))
+            else:
+                conditions.append(("outcome = ?", semconv.OUTCOME_OK if partial else outcome))
             if outcome in {semconv.OUTCOME_OK, PARTIAL}:
                 conditions.append(("partial_failure = ?", partial))
         if min_duration_s is not None:

@@ -18,7 +18,7 @@ from hush import semconv
 from hush.insight.asides import Aside, asides_of
 from hush.insight.calls import failure_kind, is_call, usage_line
 from hush.insight.glyphs import choose_glyphs
-from hush.insight.outcome import NO_RUN, outcome_of, run_of
+from hush.insight.outcome import outcome_of, remark_on
 from hush.insight.rows import Fold, Line, Row, choose_lines
 from hush.insight.summary import summarise
 from hush.insight.timeline import NOTHING, RUN, Timeline, waits_of
@@ -184,8 +184,8 @@ class _Drawing:
             lines[0].append(f"  {said}")
         else:
             lines.append(Text(self._cut(said, self._width)))
-        if run_of(self._tree) is None:
-            lines.append(Text(self._cut(NO_RUN, self._width), _FAINT))
+        if remark := remark_on(self._tree):
+            lines.append(Text(self._cut(remark, self._width), _FAINT))
         if used := usage_line(self._tree):
             lines.append(Text(self._cut(used, self._width)))
         return lines

@@ -14,7 +14,7 @@ from hush import semconv
 from hush.insight.asides import items_of
 from hush.insight.calls import call_facts, is_call, notes_of, sums, usage_line
 from hush.insight.glyphs import FINE
-from hush.insight.outcome import CUT_OFF, NO_RUN, is_cut_off, run_of, word_of
+from hush.insight.outcome import CUT_OFF, is_cut_off, outcome_of, remark_on, run_of, word_of
 from hush.insight.page.findings import Findings
 from hush.insight.page.places import Places, path_steps
 from hush.insight.page.sentences import sentences_of
@@ -75,7 +75,7 @@ class _Writer:
         return {
             "title": title or graph or "trace",
             "graph": graph or (root.record.name if root else ""),
-            "outcome": (word_of(root.record) or "") if root else "",
+            "outcome": (outcome_of(self._tree) or word_of(root.record) or "") if root else "",
             "remark": self._remark(),
             "omitted": any(n.record.attributes.get(semconv.MAP_SPANS_OMITTED) for n in self._nodes),
             "error": error_text(root.record) if root else "",
@@ -101,8 +101,8 @@ class _Writer:
         """Say what a reader would miss."""
         if not self._nodes:
             return ""
-        if run_of(self._tree) is None:
-            return NO_RUN
+        if remark := remark_on(self._tree):
+            return remark
         if is_cut_off(self._tree) and not path_steps(self._tree, self._places):
             return f"no critical path: {CUT_OFF}"
         return ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hush import semconv
 from hush.insight.page.bound_words import bound_words
-from hush.insight.wording import format_duration
+from hush.insight.wording import counted, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -188,8 +188,8 @@ class _Teller:
         if omitted := self._count(semconv.MAP_SPANS_OMITTED):
             yield [
                 (
-                    f"{omitted:,} items have no span of their own (the span budget); "
-                    "the figures here count them all the same."
+                    f"{counted(omitted, 'span')} left out by the span budget; the figures here "
+                    "count the items of those all the same."
                 )
             ]
 

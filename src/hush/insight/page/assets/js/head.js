@@ -14,7 +14,7 @@ function jump(text, i, view) {
 function drawHead(model, view, toggleTheme, showHelp) {
   const { data } = model;
   // What went well only in part is amber as what was handled is.
-  const look = !model.size ? "foreign" : data.outcome === "partial" ? "handled" : data.outcome || "foreign";
+  const look = !model.size ? "foreign" : data.outcome === "partial" ? "handled" : data.outcome === "unfinished" ? "cancelled" : data.outcome || "foreign";
   const title = el("h1", {}, el("bdi", {}, line(data.title)));
   const badge = data.outcome ? el("span", { class: `badge ${look}` }, mark(look), data.outcome) : null;
   const facts = el("dl", { class: "facts" });
