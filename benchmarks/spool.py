@@ -77,7 +77,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def receiver(case: str) -> Iterator[str]:
-    if case in {"down", "disk refuses, down"}:
+    if case in {"down", "disk refuses, down", "the same, queue full"}:
         yield "http://127.0.0.1:9"
         return
     with Server(("127.0.0.1", 0), type("Case", (Receiver,), {"case": case})) as server:
@@ -105,6 +105,7 @@ CASES = (
     "reset in mid-body",
     "disk refuses",
     "disk refuses, down",
+    "the same, queue full",
 )
 
 
@@ -161,10 +162,14 @@ def work(case: str, url: str, folder: str, items: int, runs: int) -> None:
 
 def measured(case: str, items: int, runs: int) -> dict[str, list[list[float]]]:
     with tempfile.TemporaryDirectory() as state, receiver(case) as url:
-        if case.startswith("disk refuses"):
+        if case.startswith(("disk refuses", "the same")):
             # No folder can be made where a file is.
             with open(os.path.join(state, "hush"), "w", encoding="utf-8"):  # noqa: PTH118, PTH123  # one line
                 pass
+        variables = {**os.environ, "XDG_STATE_HOME": state}
+        if case == "the same, queue full":
+            # Less than one run ends, so that the queue is full before the first that is measured.
+            variables["OTEL_BSP_MAX_QUEUE_SIZE"] = str(items)
         spool = "-" if case == "SDK's batches" else "on"
         done = subprocess.run(
             [
@@ -183,7 +188,7 @@ def measured(case: str, items: int, runs: int) -> dict[str, list[list[float]]]:
             capture_output=True,
             text=True,
             check=True,
-            env={**os.environ, "XDG_STATE_HOME": state},
+            env=variables,
         )
     return json.loads(done.stdout)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import anyio
 import pytest
 
 from hush.core import END, PARENT, START, CodeNode, Each, GraphNode, Hush, MapNode
+from hush.export import span_spool
 from hush.export.counts import counts
 from hush.export.spool import Spool
 from hush.observe.tracing import override_provider
@@ -40,6 +42,12 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     made.go_on.set()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is not taken for a disk that stands still."""
+    monkeypatch.setattr(span_spool, "STALLED_S", 20.0)
+
+
 def engine() -> Hush:
     with GraphNode(name="g") as graph:
         START >> CodeNode(name="n", code_fn=lambda: {"y": 1}, outputs={"y": PARENT}) >> END
@@ -53,6 +61,7 @@ def crowd(source: Source, disk: Disk) -> None:
     assert source.processor.crowded()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_run_waits_until_there_is_room(tmp_path: Path, disk: Disk):
     ended: list[float] = []
 
@@ -72,6 +81,7 @@ async def test_a_run_waits_until_there_is_room(tmp_path: Path, disk: Disk):
     assert counts.dropped == {}
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(("start_wait_s", "deadline_s"), [(0.2, None), (50, 0.2), (0, None)])
 async def test_the_wait_is_bounded(
     tmp_path: Path, disk: Disk, start_wait_s: float, deadline_s: float | None
@@ -84,6 +94,48 @@ async def test_the_wait_is_bounded(
         disk.go_on.set()
 
 
+async def test_no_run_waits_for_a_disk_that_refuses_while_the_receiver_is_away(tmp_path: Path):
+    # The limit of the test's own clock would end before any wait for room did.
+    options = {"queue_size": 100, "start_wait_s": 500}
+    with sending(NOBODY, tmp_path, **options) as source:
+        shutil.rmtree(tmp_path)
+        tmp_path.write_text("no folder can be made where a file is")
+        source.end(200)
+        wait_for(lambda: counts.dropped_for("disk_error"))
+        assert source.outbox.memory.count + source.processor.queued() >= 50
+        with anyio.fail_after(20):
+            for _ in range(3):
+                await engine().run()
+    assert counts.held_runs == 0
+
+
+async def test_who_chose_to_block_waits_for_a_disk_that_refuses(tmp_path: Path):
+    with sending(NOBODY, tmp_path, queue_size=100, when_full="block") as source:
+        shutil.rmtree(tmp_path)
+        tmp_path.write_text("no folder can be made where a file is")
+        source.end(200)
+        wait_for(lambda: counts.dropped_for("disk_error"))
+        with anyio.move_on_after(0.3) as scope:
+            await engine().run()
+        assert scope.cancelled_caught
+
+
+async def test_only_the_first_run_waits_for_a_disk_that_stands_still(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(span_spool, "STALLED_S", 0.2)
+    with sending(NOBODY, tmp_path, queue_size=100, start_wait_s=500) as source:
+        crowd(source, disk)
+        with anyio.fail_after(20):
+            await engine().run()
+            assert counts.held_runs == 1
+            for _ in range(3):
+                await engine().run()
+        assert counts.held_runs == 1
+        disk.go_on.set()
+
+
+@pytest.mark.usefixtures("patient")
 async def test_the_wait_can_be_cancelled(tmp_path: Path, disk: Disk):
     with sending(NOBODY, tmp_path, queue_size=100, start_wait_s=50) as source:
         crowd(source, disk)

@@ -57,7 +57,8 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
         self._limit = options.queue_size
         self._brake = int(self._limit * BRAKE)
         self._half = max(int(self._limit * HALF), 1)
-        self.start_wait_s = float("inf") if options.when_full == "block" else options.start_wait_s
+        self._blocks = options.when_full == "block"
+        self.start_wait_s = float("inf") if self._blocks else options.start_wait_s
         super().__init__(
             thread="hush spool writer",
             batch=min(options.batch_size, self._limit),
@@ -71,7 +72,7 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
 
     def _begin(self) -> None:
         super()._begin()
-        self._stalled = -1
+        self._got_to, self._got_there_s = -1, 0.0
 
     # --- called by whoever ends a span -----------------------------------------------------------
 
@@ -81,15 +82,11 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
     def _room(self) -> bool:
         """Give way to the writer, and say whether there is room then."""
         memory, queue = self.outbox.memory, self._queue
-        handed = self._handed
-        if not memory.trouble and self._stalled != handed:
+        if not memory.trouble and not self._stands_still():
             give_up = time.monotonic() + STALLED_S
             time.sleep(BRAKE_S)
             while len(queue) + memory.count >= self._limit and not memory.trouble:
                 if time.monotonic() > give_up:
-                    if self._handed == handed:
-                        # Nobody waits a second time for a disk that stands still.
-                        self._stalled = handed
                     break
                 time.sleep(BRAKE_S)
         if len(queue) + memory.count < self._limit:
@@ -99,6 +96,13 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
         memory.complaints.warn("spans are lost: the queue in memory is full", why=reason)
         return False
 
+    def _stands_still(self) -> bool:
+        """Say whether the writer has got nowhere since somebody first asked, a while ago."""
+        now = time.monotonic()
+        if self._got_to != self._handed:
+            self._got_to, self._got_there_s = self._handed, now
+        return now - self._got_there_s > STALLED_S
+
     def _no_thread(self, lost: int, error: RuntimeError) -> None:
         counts.drop("traces", "no_thread", lost)
         self.outbox.memory.complaints.warn(
@@ -106,10 +110,19 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
         )
 
     def crowded(self) -> bool:
-        """Say whether new runs should wait: the queue is half full, or the disk is."""
+        """Say whether new runs should wait: the queue is half full, or the disk is.
+
+        Not where the disk takes nothing: then the queue stays as it is until the disk is mended
+        or the receiver is back, and a run waits for neither, unless that was chosen.
+        """
+        memory = self.outbox.memory
         if self._closed:
             return False
-        return len(self._queue) + self.outbox.memory.count >= self._half or self.outbox.full()
+        if self._blocks and self.outbox.full():
+            return True
+        if len(self._queue) + memory.count < self._half:
+            return False
+        return self._blocks or not (memory.trouble or self._stands_still())
 
     def queued(self) -> int:
         """Return how many spans are not yet written."""
