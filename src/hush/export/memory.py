@@ -163,8 +163,8 @@ class Memory:
         with self._lock:
             for payload in self._pending:
                 if payload.signal in signals and payload.signal in self.routes:
-                    self._pending.remove(payload)
                     self._in_flight = payload
+                    self._pending.remove(payload)
                     return payload
         return None
 
@@ -172,8 +172,8 @@ class Memory:
         """Take a batch back that could not be sent."""
         with self._lock:
             if self._in_flight is not None:
-                self._in_flight = None
                 self._pending.appendleft(payload)
+                self._in_flight = None
 
     def done(self) -> None:
         """Forget the batch that was sent."""
@@ -204,8 +204,11 @@ class Memory:
         )
 
     def queued(self) -> dict[Signal, int]:
-        """Return how many of each signal it holds."""
+        """Return how many of each signal it holds, what is being sent from here included."""
         told: dict[Signal, int] = {}
-        for payload in list(self._pending):
+        # Without the lock, which a slow disk may hold; so what is being sent is looked for twice:
+        # it may just be taken, or given back.
+        held = (self._in_flight, *list(self._pending), self._in_flight)
+        for payload in {id(one): one for one in held if one is not None}.values():
             told[payload.signal] = told.get(payload.signal, 0) + payload.count
         return told
