@@ -12,18 +12,20 @@ import os
 import threading
 import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import metrics
 
 from hush import __version__, semconv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
     from hush.export.options import Signal
+
+    Read = Callable[[], Mapping[Any, float]]
 
 __all__ = ("Counts", "Watched", "counts", "create_instruments", "register_instruments", "watch")
 
@@ -107,62 +109,76 @@ def create_instruments(meter: Meter) -> None:
     Args:
         meter: of any provider.
     """
-    meter.create_observable_gauge(
+    gauge, counter = meter.create_observable_gauge, meter.create_observable_counter
+
+    def create(
+        make: Callable[..., object], name: str, unit: str, description: str, read: Read, *also: str
+    ) -> None:
+        callback = _reading(read, semconv.EXPORT_SIGNAL, *also)
+        make(name, callbacks=[callback], unit=unit, description=description)
+
+    create(
+        gauge,
         semconv.METRIC_EXPORT_SPOOLED_BYTES,
-        callbacks=[_spooled_bytes],
-        unit="By",
-        description="What waits on the disk for the receiver",
+        "By",
+        "What waits on the disk for the receiver",
+        lambda: {signal: size for signal, (size, _) in _state().items()},
     )
-    meter.create_observable_gauge(
+    create(
+        gauge,
         semconv.METRIC_EXPORT_OLDEST_AGE,
-        callbacks=[_oldest_age],
-        unit="s",
-        description="For how long the oldest batch on the disk has been waiting",
+        "s",
+        "For how long the oldest batch on the disk has been waiting",
+        lambda: {signal: age for signal, (_, age) in _state().items()},
     )
-    meter.create_observable_gauge(
+    create(
+        gauge,
         semconv.METRIC_EXPORT_QUEUED,
-        callbacks=[_queued],
-        unit="{item}",
-        description="Spans, log records and metric points that are not yet on the disk",
+        "{item}",
+        "Spans, log records and metric points that are not yet on the disk",
+        _queued,
     )
-    meter.create_observable_counter(
+    create(
+        counter,
         semconv.METRIC_EXPORT_DROPPED,
-        callbacks=[_dropped],
-        unit="{item}",
-        description="Spans, log records and metric points that will not arrive",
+        "{item}",
+        "Spans, log records and metric points that will not arrive",
+        lambda: counts.dropped,
+        semconv.EXPORT_REASON,
     )
-    meter.create_observable_counter(
+    create(
+        counter,
         semconv.METRIC_EXPORT_SENT,
-        callbacks=[_sent],
-        unit="{item}",
-        description="Spans, log records and metric points that the receiver has taken",
+        "{item}",
+        "Spans, log records and metric points that the receiver has taken",
+        lambda: counts.sent,
     )
-    meter.create_observable_counter(
+    create(
+        counter,
         semconv.METRIC_EXPORT_FAILURES,
-        callbacks=[_failures],
-        unit="{request}",
-        description="Requests to the receiver that failed",
+        "{request}",
+        "Requests to the receiver that failed",
+        lambda: counts.failures,
+        semconv.ERROR_TYPE,
     )
-    meter.create_observable_counter(
+    create(
+        counter,
         semconv.METRIC_EXPORT_HELD_RUNS,
-        callbacks=[_held_runs],
-        unit="{run}",
-        description="Runs whose start was held up because too much waited to be exported",
+        "{run}",
+        "Runs whose start was held up because too much waited to be exported",
+        lambda: {(): counts.held_runs},
     )
 
 
-def _observation(value: float, labels: Mapping[str, str] | None = None) -> Observation:
-    return metrics.Observation(value, labels)
+def _reading(read: Read, *labels: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    """Return a callback that observes numbers by the values of labels."""
 
+    def callback(_options: CallbackOptions) -> Iterable[Observation]:
+        for key, value in list(read().items()):
+            values = (key,) if isinstance(key, str) else key
+            yield metrics.Observation(value, dict(zip(labels, values, strict=False)))
 
-def _spooled_bytes(_options: CallbackOptions) -> Iterable[Observation]:
-    for signal, (size, _) in _state().items():
-        yield _observation(size, {semconv.EXPORT_SIGNAL: signal})
-
-
-def _oldest_age(_options: CallbackOptions) -> Iterable[Observation]:
-    for signal, (_, age) in _state().items():
-        yield _observation(age, {semconv.EXPORT_SIGNAL: signal})
+    return callback
 
 
 def _state() -> dict[str, tuple[int, float]]:
@@ -179,33 +195,11 @@ def _state() -> dict[str, tuple[int, float]]:
     return told
 
 
-def _queued(_options: CallbackOptions) -> Iterable[Observation]:
-    told: Counter[str] = Counter()
+def _queued() -> Mapping[Signal, int]:
+    told: Counter[Signal] = Counter()
     for one in list(_watched):
         told.update(one.queued())
-    for signal, count in told.items():
-        yield _observation(count, {semconv.EXPORT_SIGNAL: signal})
-
-
-def _dropped(_options: CallbackOptions) -> Iterable[Observation]:
-    for (signal, reason), count in list(counts.dropped.items()):
-        labels = {semconv.EXPORT_SIGNAL: signal, semconv.EXPORT_REASON: reason}
-        yield _observation(count, labels)
-
-
-def _sent(_options: CallbackOptions) -> Iterable[Observation]:
-    for signal, count in list(counts.sent.items()):
-        yield _observation(count, {semconv.EXPORT_SIGNAL: signal})
-
-
-def _failures(_options: CallbackOptions) -> Iterable[Observation]:
-    for (signal, error), count in list(counts.failures.items()):
-        labels = {semconv.EXPORT_SIGNAL: signal, semconv.ERROR_TYPE: error}
-        yield _observation(count, labels)
-
-
-def _held_runs(_options: CallbackOptions) -> Iterable[Observation]:
-    yield _observation(counts.held_runs)
+    return told
 
 
 def _after_fork_in_child() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics, trace
@@ -25,6 +25,7 @@ from hush.runtime.instrument import NULL_INSTRUMENT, Guard, Instrument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
@@ -39,6 +40,8 @@ __all__ = (
     "override_provider",
 )
 
+Value = TypeVar("Value")
+
 _override: ContextVar[TracerProvider | None] = ContextVar("hush_tracer_provider", default=None)
 _meter_override: ContextVar[MeterProvider | None] = ContextVar("hush_meter_provider", default=None)
 _logger_override: ContextVar[LoggerProvider | None] = ContextVar(
@@ -50,45 +53,48 @@ _meters: WeakKeyDictionary[MeterProvider, Meters] = WeakKeyDictionary()
 
 
 @contextmanager
-def override_provider(provider: TracerProvider) -> Iterator[None]:
+def _held(variable: ContextVar[Value], value: Value) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def override_provider(provider: TracerProvider) -> AbstractContextManager[None]:
     """Use ``provider`` for runs that are started in this context.
 
     Args:
         provider: takes the place of the global one.
+
+    Returns:
+        A context manager, for as long as that holds.
     """
-    token = _override.set(provider)
-    try:
-        yield
-    finally:
-        _override.reset(token)
+    return _held(_override, provider)
 
 
-@contextmanager
-def override_meter_provider(provider: MeterProvider) -> Iterator[None]:
-    """Use ``provider`` for the metrics of model calls in runs started in this context.
+def override_meter_provider(provider: MeterProvider) -> AbstractContextManager[None]:
+    """Use ``provider`` for the metrics of runs started in this context.
 
     Args:
         provider: takes the place of the global one.
+
+    Returns:
+        A context manager, for as long as that holds.
     """
-    token = _meter_override.set(provider)
-    try:
-        yield
-    finally:
-        _meter_override.reset(token)
+    return _held(_meter_override, provider)
 
 
-@contextmanager
-def override_logger_provider(provider: LoggerProvider) -> Iterator[None]:
+def override_logger_provider(provider: LoggerProvider) -> AbstractContextManager[None]:
     """Use ``provider`` for the events of runs that are started in this context.
 
     Args:
         provider: takes the place of the global one.
+
+    Returns:
+        A context manager, for as long as that holds.
     """
-    token = _logger_override.set(provider)
-    try:
-        yield
-    finally:
-        _logger_override.reset(token)
+    return _held(_logger_override, provider)
 
 
 @contextmanager
@@ -99,11 +105,8 @@ def collect_faults() -> Iterator[list[Exception]]:
         A list that grows with each fault of runs started in this context.
     """
     found: list[Exception] = []
-    token = _faults.set(found)
-    try:
+    with _held(_faults, found):
         yield found
-    finally:
-        _faults.reset(token)
 
 
 _no_tracer = Guard(NULL_INSTRUMENT)
