@@ -1,8 +1,24 @@
-# Finds a Go that is new enough, or brings one. Sourced by install-jaeger.sh and
-# install-collector.sh, which set GO_NEEDED and TOOLCHAIN, and then call prepare_go: it sets go, and
-# the variables that building in a downloaded module needs.
+# Finds a Go that is new enough, or brings one. Sourced by the install-*.sh beside it, which set
+# GO_NEEDED and TOOLCHAIN, call answer_early, and then prepare_go: it sets go, and the variables that
+# building in a downloaded module needs.
 
 say() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; }
+
+answer_early() { # answer_early BINARY ARGUMENT...: exits where nothing is to be compiled
+    case "${2:-}" in
+    --path) ;;
+    "")
+        [ -x "$1" ] || return 0
+        say "found $1"
+        ;;
+    *)
+        say "unknown argument: $2 (known: --path)"
+        exit 2
+        ;;
+    esac
+    printf '%s\n' "$1"
+    exit 0
+}
 
 go_version() { # of the go command named; nothing when it does not run
     (cd / && GOTOOLCHAIN=local "$1" env GOVERSION 2>/dev/null) | sed -n 's/^go\([0-9][0-9.]*\).*/\1/p'

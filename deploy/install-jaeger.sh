@@ -23,23 +23,7 @@ binary="$cache_dir/jaeger"
 # shellcheck source=deploy/go.sh
 . "$(dirname "${BASH_SOURCE[0]}")/go.sh"
 
-case "${1:-}" in
---path)
-    printf '%s\n' "$binary"
-    exit 0
-    ;;
-"") ;;
-*)
-    say "unknown argument: $1 (known: --path)"
-    exit 2
-    ;;
-esac
-
-if [ -x "$binary" ]; then
-    say "found $binary"
-    printf '%s\n' "$binary"
-    exit 0
-fi
+answer_early "$binary" "$@"
 
 if ! prepare_go; then
     say "Install it, or put a ready Jaeger 2 server at $binary, or name one in HUSH_JAEGER."

@@ -84,15 +84,16 @@ def build_thresholds(seen: Seen) -> Any:
     return building.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
-def _finish(
-    panel: Any, title: str, text: str, queries: Sequence[Any], seen: Seen, alerts: Sequence[str]
+def _begin(
+    panel: Any, title: str, text: str, targets: Sequence[Any], width: int, height: int
 ) -> Any:
+    panel = panel.title(title).description(text).datasource(PROMETHEUS).targets(list(targets))
+    return panel.span(width).height(height)
+
+
+def _present(panel: Any, seen: Seen, alerts: Sequence[str]) -> Any:
     panel = (
-        panel.title(title)
-        .description(text)
-        .datasource(PROMETHEUS)
-        .targets(list(queries))
-        .unit(seen.unit)
+        panel.unit(seen.unit)
         .thresholds(build_thresholds(seen))
         .links([runbook_link(alert) for alert in alerts])
     )
@@ -143,10 +144,9 @@ def draw_lines(
     height: int = 8,
 ) -> Any:
     """Return a panel with one line for each series over time."""
-    panel = _finish(lines.Panel(), title, text, build_targets(queries), seen, alerts)
+    panel = _begin(lines.Panel(), title, text, build_targets(queries), width, height)
     panel = (
-        panel.span(width)
-        .height(height)
+        _present(panel, seen, alerts)
         .min(0)
         .fill_opacity(35 if seen.stacked else 8)
         .line_width(1)
@@ -186,15 +186,18 @@ def draw_number(
     zero: str = "0",
 ) -> Any:
     """Return a panel with one number, its colour saying whether that is good."""
-    panel = _finish(stat.Panel(), title, text, build_targets([query]), seen, alerts)
+    panel = _begin(stat.Panel(), title, text, build_targets([query]), width, 4)
     return (
-        panel.span(width)
-        .height(4)
+        _present(panel, seen, alerts)
         .no_value(zero)
         .color_mode(shapes.BigValueColorMode.VALUE)
         .graph_mode(shapes.BigValueGraphMode.AREA)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
+        .reduce_options(_last_value())
     )
+
+
+def _last_value() -> Any:
+    return common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False)
 
 
 def draw_bars(
@@ -208,14 +211,13 @@ def draw_bars(
     height: int = 8,
 ) -> Any:
     """Return a panel with a bar for each series: how full it is now."""
-    panel = _finish(bargauge.Panel(), title, text, build_targets([query]), seen, alerts)
+    panel = _begin(bargauge.Panel(), title, text, build_targets([query]), width, height)
     return (
-        panel.span(width)
-        .height(height)
+        _present(panel, seen, alerts)
         .min(0)
         .orientation(shapes.VizOrientation.HORIZONTAL)
         .display_mode(shapes.BarGaugeDisplayMode.LCD)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
+        .reduce_options(_last_value())
     )
 
 
@@ -223,16 +225,9 @@ def draw_heat(
     title: str, text: str, query: Query, unit: str, *, width: int = 12, height: int = 8
 ) -> Any:
     """Return a heat map of a histogram's buckets over time."""
+    targets = [target.format(promql.PromQueryFormat.HEATMAP) for target in build_targets([query])]
     return (
-        heatmap.Panel()
-        .title(title)
-        .description(text)
-        .datasource(PROMETHEUS)
-        .targets(
-            [target.format(promql.PromQueryFormat.HEATMAP) for target in build_targets([query])]
-        )
-        .span(width)
-        .height(height)
+        _begin(heatmap.Panel(), title, text, targets, width, height)
         .calculate(calculate=False)
         .y_axis(heatmap.YAxisConfig().unit(unit))
         .color(
@@ -270,13 +265,7 @@ def draw_table(
     """
     targets = build_targets(queries, instant=True)
     panel = (
-        table.Panel()
-        .title(title)
-        .description(text)
-        .datasource(PROMETHEUS)
-        .targets(targets)
-        .span(width)
-        .height(height)
+        _begin(table.Panel(), title, text, targets, width, height)
         .links([runbook_link(alert) for alert in alerts])
         .with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(
@@ -302,6 +291,16 @@ def draw_table(
 def choose(name: str, label: str, query: str, text: str) -> Any:
     """Return a variable whose values are those of a label; several may be chosen."""
     return (
+        _values(name, label, query, text)
+        .multi(multi=True)
+        .include_all(include_all=True)
+        .all_value(".*")
+        .current(models.VariableOption(selected=True, text="All", value="$__all"))
+    )
+
+
+def _values(name: str, label: str, query: str, text: str) -> Any:
+    return (
         building.QueryVariable(name)
         .label(label)
         .description(text)
@@ -309,11 +308,11 @@ def choose(name: str, label: str, query: str, text: str) -> Any:
         .datasource(PROMETHEUS)
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
-        .multi(multi=True)
-        .include_all(include_all=True)
-        .all_value(".*")
-        .current(models.VariableOption(selected=True, text="All", value="$__all"))
     )
+
+
+def _address(name: str, label: str, default: str, text: str) -> Any:
+    return building.TextBoxVariable(name).label(label).description(text).default_value(default)
 
 
 def start_dashboard(uid: str, title: str, text: str, variables: Sequence[Any]) -> Any:
@@ -335,37 +334,18 @@ def start_dashboard(uid: str, title: str, text: str, variables: Sequence[Any]) -
             .current(models.VariableOption(selected=True, text="Prometheus", value="prometheus"))
         )
     )
-    for variable in variables:
-        made = made.with_variable(variable)
-    made = (
-        made.with_variable(
-            building.QueryVariable("service")
-            .label("Service")
-            .description("Whose traces the links to Jaeger search.")
-            .query(
-                {
-                    "query": 'label_values(traces_span_metrics_calls_total{span_name=~"run .*"},'
-                    " service_name)",
-                    "refId": "service",
-                }
-            )
-            .datasource(PROMETHEUS)
-            .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-            .sort(models.VariableSort.ALPHABETICAL_ASC)
-        )
-        .with_variable(
-            building.TextBoxVariable("jaeger_ui")
-            .label("Jaeger")
-            .description("Where the browser finds Jaeger.")
-            .default_value(JAEGER_UI)
-        )
-        .with_variable(
-            building.TextBoxVariable("runbooks")
-            .label("Runbooks")
-            .description("Where the browser finds the pages of docs/runbooks.")
-            .default_value(RUNBOOKS)
-        )
+    service = _values(
+        "service",
+        "Service",
+        'label_values(traces_span_metrics_calls_total{span_name=~"run .*"}, service_name)',
+        "Whose traces the links to Jaeger search.",
     )
+    jaeger = _address("jaeger_ui", "Jaeger", JAEGER_UI, "Where the browser finds Jaeger.")
+    runbooks = _address(
+        "runbooks", "Runbooks", RUNBOOKS, "Where the browser finds the pages of docs/runbooks."
+    )
+    for variable in (*variables, service, jaeger, runbooks):
+        made = made.with_variable(variable)
     return made.link(
         building.DashboardLink("Hush")
         .type(models.DashboardLinkType.DASHBOARDS)
