@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from tests.export.collector import NOBODY, Collector
 from tests.export.test_signals import bodies_of
+from tests.observe.applications import run_application
 
 PROGRAM = """
 import logging, os, sys
@@ -28,15 +26,7 @@ def run(items=50):
 
 
 def python(program: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "HUSH_"))}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM + textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-        env={**clean, "XDG_STATE_HOME": str(tmp_path / "state"), **variables},
-    )
+    return run_application(PROGRAM, program, XDG_STATE_HOME=str(tmp_path / "state"), **variables)
 
 
 def test_all_three_signals_of_a_process_wait_for_the_next(tmp_path: Path):

@@ -5,18 +5,14 @@ Providers are global and cannot be taken back, hence a process for each case.
 
 from __future__ import annotations
 
-import http.server
-import os
-import subprocess
-import sys
 import textwrap
-import threading
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from hush.observe import configure, exporters
 from hush.runtime.watchdog import watch
+from tests.export.collector import NOBODY, collecting
+from tests.observe.applications import run_application
 
 RUN = """
 from hush.core import *
@@ -30,53 +26,21 @@ def run():
 """
 
 
-NOBODY = "http://127.0.0.1:9"
-
-
 def python(program, **environment):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", RUN + textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-        env={**clean, **environment},
-    )
+    return run_application(RUN, program, **environment)
 
 
 @pytest.fixture
 def collector():
-    """A real OTLP/HTTP receiver on loopback."""
-    requests = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            requests.append((self.path, ExportTraceServiceRequest.FromString(body)))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        server.requests = requests
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with collecting() as server:
+        yield server
 
 
 def spans_of(server):
     return [
         ({a.key: a.value.string_value for a in resource.resource.attributes}, span.name)
-        for _, request in server.requests
-        for resource in request.resource_spans
+        for request in server.requests
+        for resource in request.message.resource_spans
         for scope in resource.scope_spans
         for span in scope.spans
     ]
@@ -90,7 +54,7 @@ def test_endpoint_from_the_variable(collector):
         OTEL_EXPORTER_OTLP_COMPRESSION="none",
     )
     assert done.returncode == 0, done.stderr
-    assert collector.requests[0][0] == "/v1/traces"
+    assert collector.requests[0].path == "/v1/traces"
     got = spans_of(collector)
     assert {name for _, name in got} == {"run g", "node n"}
     assert {attributes["service.name"] for attributes, _ in got} == {"my-service"}

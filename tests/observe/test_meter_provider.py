@@ -6,23 +6,17 @@ Providers are global and cannot be taken back, hence a process for each case.
 from __future__ import annotations
 
 import http.server
-import os
-import subprocess
-import sys
 import textwrap
-import threading
 import time
 
 import anyio
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
 
 from hush.observe import configure
 from hush.observe.metric_exporters import metric_exporter_names
 from hush.observe.prometheus import _answer
+from tests.export.collector import NOBODY, collecting
+from tests.observe.applications import run_application
 
 RUN = """
 import sys, urllib.error, urllib.request
@@ -47,62 +41,32 @@ def count(text, graph):
             if line.startswith("hush_run_duration_seconds_count") and f'"{graph}"' in line]
     return sums
 """
-NOBODY = "http://127.0.0.1:9"
 
 
 def python(program, *, code=0, **environment):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "HUSH_"))}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", RUN + textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-        env={"OTEL_TRACES_EXPORTER": "none", **clean, **environment},
-    )
+    done = run_application(RUN, program, **{"OTEL_TRACES_EXPORTER": "none", **environment})
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
 
 @pytest.fixture
 def receiver():
-    """A real OTLP/HTTP receiver of metrics and logs on loopback."""
-    requests = []
-    kinds = {"/v1/metrics": ExportMetricsServiceRequest, "/v1/logs": ExportLogsServiceRequest}
+    with collecting() as server:
+        yield server
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            kind = kinds.get(self.path)
-            requests.append((self.path, kind.FromString(body) if kind else None))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
 
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        server.requests = requests
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def messages_to(server, path):
+    return [request.message for request in server.requests if request.path == path]
 
 
 def metrics_of(server):
     """Return the last point of each metric, by name, and the resource."""
     found, resource = {}, {}
-    for path, request in server.requests:
-        if path == "/v1/metrics":
-            for one in request.resource_metrics:
-                resource = {a.key: a.value.string_value for a in one.resource.attributes}
-                for scope in one.scope_metrics:
-                    found.update({metric.name: metric for metric in scope.metrics})
+    for message in messages_to(server, "/v1/metrics"):
+        for one in message.resource_metrics:
+            resource = {a.key: a.value.string_value for a in one.resource.attributes}
+            for scope in one.scope_metrics:
+                found.update({metric.name: metric for metric in scope.metrics})
     return found, resource
 
 
@@ -162,7 +126,7 @@ def test_an_endpoint_for_spans_sends_no_metrics(receiver):
         OTEL_TRACES_EXPORTER="otlp",
         OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url,
     )
-    assert {path for path, _ in receiver.requests} == {"/v1/traces"}
+    assert {request.path for request in receiver.requests} == {"/v1/traces"}
 
 
 def test_interval_is_that_of_the_variable(receiver):
@@ -247,9 +211,8 @@ def test_log_records_are_sent_with_their_trace_and_redacted(receiver):
     trace_id = done.stdout.splitlines()[-1]
     records = [
         (scope.scope.name, record)
-        for path, request in receiver.requests
-        if path == "/v1/logs"
-        for resource in request.resource_logs
+        for message in messages_to(receiver, "/v1/logs")
+        for resource in message.resource_logs
         for scope in resource.scope_logs
         for record in scope.log_records
     ]
@@ -284,9 +247,8 @@ def test_lines_about_the_export_are_not_exported(receiver):
     )
     sent = [
         scope.scope.name
-        for path, request in receiver.requests
-        if path == "/v1/logs"
-        for resource in request.resource_logs
+        for message in messages_to(receiver, "/v1/logs")
+        for resource in message.resource_logs
         for scope in resource.scope_logs
     ]
     assert sent == ["hush.x"]
