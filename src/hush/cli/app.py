@@ -242,6 +242,42 @@ def export(
     )
 
 
+@app.command()
+def doctor(
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="TARGET", help="a workflow whose own set-up is examined too"),
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint", metavar="URL", help="the receiver; else OTEL_EXPORTER_OTLP_ENDPOINT"
+        ),
+    ] = None,
+    jaeger: Annotated[
+        str | None,
+        typer.Option("--jaeger", metavar="URL", help="where to look for the span that is sent"),
+    ] = None,
+    wait: Annotated[
+        str, typer.Option("--wait", metavar="TIME", help="for how long to look for it")
+    ] = "10s",
+    no_send: Annotated[bool, typer.Option("--no-send", help="send nothing")] = False,
+    json: Json = False,
+) -> int:
+    """Find out whether telemetry arrives, and what to mend; exits with 1 where it does not."""
+    from hush.cli.doctor.command import doctor as command
+    from hush.cli.reading import read_duration
+
+    return command(
+        target,
+        endpoint=endpoint,
+        jaeger=jaeger,
+        send=not no_send,
+        wait_s=read_duration(wait, "--wait"),
+        as_json=json,
+    )
+
+
 spool_app = typer.Typer(
     help="Show what waits on the disk for receivers of telemetry.",
     invoke_without_command=True,

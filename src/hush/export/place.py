@@ -25,6 +25,7 @@ __all__ = (
     "RECEIVER",
     "VARIABLE",
     "SpoolError",
+    "check_root",
     "default_root",
     "folder_for",
     "prepare",
@@ -132,7 +133,7 @@ def prepare(folder: Path, base: str) -> None:
     # What is there instead of a folder is told below, in words.
     with contextlib.suppress(FileExistsError):
         root.mkdir(mode=_PRIVATE, parents=True)
-    _check_root(root)
+    check_root(root)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=_PRIVATE)
     found = _checked(folder)
@@ -143,7 +144,16 @@ def prepare(folder: Path, base: str) -> None:
         _write_private(label, f"{shown(base)}\n".encode())
 
 
-def _check_root(root: Path) -> None:
+def check_root(root: Path) -> None:
+    """See that a folder that is there may hold the receivers' folders.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        SpoolError: it is a link, no folder, somebody else's, or a shared place.
+        OSError: it is not there.
+    """
     found = root.lstat()
     if stat.S_ISLNK(found.st_mode):
         raise SpoolError(f"{root} is a symbolic link, and may be led elsewhere; {_REMEDY}")
