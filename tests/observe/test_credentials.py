@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from hush.observe import credentials, describing
 from hush.observe.credentials import redact_secrets
+from hush.observe.redaction import clean
 
 
 @pytest.mark.parametrize(
@@ -167,3 +171,54 @@ def test_no_text_takes_long(unit):
     began = time.thread_time()
     redact_secrets(text)
     assert time.thread_time() - began < 8
+
+
+# --- fewer rules find the same -----------------------------------------------------------------
+
+BAIT = st.lists(
+    st.sampled_from(
+        [
+            *"=:\"' \n,;.-_[](){}@/?&0aZ",
+            "token",
+            "bearer ",
+            "Basic ",
+            "password",
+            "secret",
+            "api_key",
+            "authorization",
+            "cookie",
+            "://u",
+            "sk-",
+            "AKIA",
+            "abcdefgh12345678",
+            "ABCDEFGH12345678",
+            "-----BEGIN PRIVATE KEY-----",
+            "12.345678s",
+        ]
+    ),
+    max_size=14,
+).map("".join)
+
+
+@given(BAIT)
+def test_fewer_rules_find_what_all_rules_find(text):
+    by_all = text
+    for pattern, replacement in credentials._RULES:
+        by_all = pattern.sub(replacement, by_all)
+    assert redact_secrets(text) == by_all
+
+
+@given(st.lists(BAIT, min_size=1, max_size=4))
+def test_of_several_texts_none_is_missed(texts):
+    if describing._are_clean(texts):
+        assert [redact_secrets(text) for text in texts] == texts
+
+
+NAMES = st.text("aAKI0123456789sk-_eyJ.=: ghp", min_size=1, max_size=24)
+
+
+@given(st.lists(st.tuples(NAMES, st.none() | st.integers(0, 10**7)), min_size=1, max_size=4))
+def test_paths_are_redacted_as_any_text(parts):
+    path = ".".join(name if index is None else f"{name}[{index}]" for name, index in parts)
+    for _ in range(2):
+        assert describing._paths.cleaned(path) == clean(path, redact_secrets)

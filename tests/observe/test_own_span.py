@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import (
     SpanLimits,
     SpanProcessor,
     TracerProvider,
+    _Span,
 )
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -38,6 +39,7 @@ from opentelemetry.trace.span import TraceState
 
 from hush import semconv
 from hush.core import END, PARENT, START, CodeNode, Each, GraphNode, Hush, MapNode
+from hush.observe import spans
 from hush.observe.budget import Around, Count, RunBudget
 from hush.observe.item_spans import Item
 from hush.observe.own_span import OwnSpan, adopt
@@ -572,15 +574,21 @@ def test_spans_that_are_not_exported_anyway_are_left_alone():
     assert not any(isinstance(one, OwnSpan) for one in seen.ended)
 
 
-async def test_spans_outside_of_maps_are_the_sdks():
+@pytest.mark.parametrize(("lean", "kind"), [(False, "_Span"), (True, "LeanSpan")])
+async def test_spans_outside_of_maps_are_the_sdks(lean, kind, monkeypatch):
+    monkeypatch.setattr(spans, "LEAN", lean)
     kinds = set()
 
     async def node():
-        kinds.add(type(trace.get_current_span()).__name__)
+        span = trace.get_current_span()
+        assert isinstance(span, _Span)
+        # Nobody but the processors has a say in what becomes of it.
+        assert getattr(span, "home", None) is None
+        kinds.add(type(span).__name__)
         await anyio.lowlevel.checkpoint()
 
     with GraphNode(name="g") as graph:
         START >> CodeNode(name="n", code_fn=node) >> END
     with capture_spans():
         await Hush(graph).run()
-    assert kinds == {"_Span"}
+    assert kinds == {kind}

@@ -306,6 +306,7 @@ class Hush:
         try:
             with run.instrument.observe(Scope("run", plan.name, known)) as seen:
                 state.trace_id = seen.trace_id
+                run.open_in(seen)
                 if sink is not None:
                     await sink.emit(RunStarted(plan.name, state.run_id, state.trace_id))
                 lineage = Lineage(None)
@@ -377,7 +378,7 @@ class Hush:
         frame = Frame(
             plan,
             plan.name,
-            values,
+            dict(values),
             lineage,
             index=None,
             limited=deadline_s is not None,

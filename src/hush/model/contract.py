@@ -7,7 +7,7 @@ of how the answer comes about.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -21,6 +21,7 @@ __all__ = (
     "BodyOutputs",
     "CallObservation",
     "ChunkReceived",
+    "Direct",
     "FanOut",
     "Flaw",
     "ItemRecord",
@@ -70,6 +71,18 @@ class BodyOutputs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Direct:
+    """What a node's ``execute`` comes to where it needs nothing of the runtime."""
+
+    call: Callable[..., Any]
+    """Takes the inputs by name, on the event loop."""
+    awaited: bool
+    """Whether calling gives a coroutine."""
+    outputs: Callable[[Any, NodeContext], Mapping[str, Any]]
+    """Makes outputs of what came back, where that is no plain dictionary."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class OutputMap:
     """One value on its way from a node to its containing graph."""
 
@@ -96,11 +109,10 @@ class Selection(dict[str, Any]):
         self.chosen = frozenset(chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class ItemRecord:
+class ItemRecord(NamedTuple):
     """What became of one item of a fan-out."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # nobody looks for a value in it
     key: str | None
     outcome: str
     outputs: Mapping[str, Any] | None

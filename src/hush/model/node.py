@@ -21,7 +21,7 @@ from hush.model.shown import shown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hush.model.contract import NodeContext
+    from hush.model.contract import Direct, NodeContext
     from hush.model.each import Each
     from hush.model.graph import Graph
     from hush.model.retry import Retry
@@ -103,6 +103,15 @@ class Node(Linkable):
             The outputs by name.
         """
         raise NotImplementedError  # abstract: a kind of node without a body is a mistake in this package
+
+    def direct(self) -> Direct | None:
+        """Return what :meth:`execute` comes to, where it is one call on the event loop.
+
+        Returns:
+            The call, which may then be made without going through ``execute``; None where
+            the node does anything else.
+        """
+        return None
 
     def parameters(self) -> Parameters:
         """Return which inputs the node takes."""

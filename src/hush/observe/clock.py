@@ -49,8 +49,10 @@ class RunClock:
     def now(self) -> int:
         """Return the present instant, at least that of the call before."""
         wall = self._wall()
-        estimate = self._ticks() + self._offset
-        now = wall if -STEP_NS <= wall - estimate <= STEP_NS else estimate
+        apart = wall - self._ticks() - self._offset
+        now = wall if -STEP_NS <= apart <= STEP_NS else wall - apart
         # Threads may interleave here; each still gets no less than what it saw before.
-        self._last = max(self._last, now)
-        return self._last
+        if now < self._last:
+            return self._last
+        self._last = now
+        return now

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ("MASK", "redact_secrets")
+__all__ = ("MASK", "SEPARATED", "redact_secrets")
 
 MASK: Final = "[redacted]"
 
@@ -100,6 +100,9 @@ _BY_NAME: Final = (
         r"""(?P<keep>://[^\s:/?#@"'<>]*:)"""
         r"""(?:[^\s/?#"'<>]+(?=@)|(?!\d{1,5}(?:[/?#\s]|\Z))[^\s:"'<>]+(?=@))"""
     ),
+)
+# Behind no more than a blank.
+_BY_WORD: Final = (
     # Behind a scheme what is no word: "basic arithmetic" stays.
     _rule(
         r"\b(?P<keep>(?i:bearer|basic|digest)\s{1,8})"
@@ -125,8 +128,12 @@ _BY_LOOKS: Final = _rule(
     re.NOFLAG,
 )
 
-_RULES: Final = (_PEM, *_BY_NAME, _BY_LOOKS)
-_SEPARATED: Final = re.compile(r"[\s=:]")
+_RULES: Final = (_PEM, *_BY_NAME, *_BY_WORD, _BY_LOOKS)
+_WITHOUT_SIGNS: Final = (_PEM, *_BY_WORD, _BY_LOOKS)
+_SIGNS: Final = re.compile(r"""[=:"']""")
+"""In a text without any of these no name can have a value."""
+SEPARATED: Final = re.compile(r"[\s=:]")
+"""In a text without any of these only the looks can tell a credential."""
 
 
 def redact_secrets(text: str) -> str:
@@ -142,7 +149,9 @@ def redact_secrets(text: str) -> str:
         keys. Counts such as ``total_tokens: 512`` stay.
     """
     # Of most texts on spans, which are names, paths and ids, only the looks can tell.
-    rules = _RULES if _SEPARATED.search(text) else (_BY_LOOKS,)
+    rules: tuple[Rule, ...] = (_BY_LOOKS,)
+    if SEPARATED.search(text):
+        rules = _RULES if _SIGNS.search(text) else _WITHOUT_SIGNS
     for pattern, replacement in rules:
         text = pattern.sub(replacement, text)
     return text

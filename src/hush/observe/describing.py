@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.trace import Status, StatusCode
 
 from hush import semconv
+from hush.observe.credentials import SEPARATED, redact_secrets
 from hush.observe.exceptions import class_of, exception_facts
 from hush.observe.redaction import FAILED, clean
 from hush.observe.settings import settings
 from hush.runtime.instrument import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.trace import Span
 
@@ -46,6 +47,8 @@ REMEMBERED: Final = 1_024
 """Most names whose redacted form is kept."""
 NAME_LENGTH: Final = 128
 """Longest of them, in characters."""
+PATH_LENGTH: Final = 1_024
+"""Longest path whose parts are looked at one by one."""
 
 
 class _Names:
@@ -75,7 +78,41 @@ class _Names:
         return text
 
 
+class _Paths:
+    """Paths of nodes in items, which differ in the indexes only.
+
+    The redactor of this package finds nothing that goes across a bracket in a text without
+    blanks, equals signs and colons (:mod:`hush.observe.credentials`), and nothing in an
+    index. So where the parts between indexes are clean, the path is.
+    """
+
+    __slots__ = ("_clean",)
+
+    def __init__(self) -> None:
+        self._clean: set[str] = set()
+
+    def cleaned(self, path: str) -> str:
+        """Return a path as it may leave."""
+        if settings.redactor is not redact_secrets or len(path) > PATH_LENGTH:
+            return clean(path, settings.redactor)
+        known = self._clean
+        for piece in path.split("]"):
+            part, _, index = piece.partition("[")
+            if (part not in known and not self._is_clean(part)) or not (
+                index.isdecimal() or not index
+            ):
+                return clean(path, redact_secrets)
+        return path
+
+    def _is_clean(self, part: str) -> bool:
+        same = not SEPARATED.search(part) and clean(part, redact_secrets) == part
+        if same and len(self._clean) < REMEMBERED:
+            self._clean.add(part)
+        return same
+
+
 _names = _Names()
+_paths = _Paths()
 
 
 def value_of(value: Any, depth: int = DEPTH) -> Any:
@@ -91,20 +128,43 @@ def value_of(value: Any, depth: int = DEPTH) -> Any:
         if isinstance(value, int):
             return value if SMALLEST <= value <= BIGGEST else clean(value, settings.redactor)
         if depth and isinstance(value, (list, tuple)):
+            if value and settings.redactor is redact_secrets and _are_clean(value):
+                return list(value)
             return [value_of(one, depth - 1) for one in value]
     except Exception:  # noqa: BLE001  # a subclass may do as it likes
         return f"<unreadable {type(value).__name__}>"
     return clean(value, settings.redactor)
 
 
+def _are_clean(texts: Sequence[Any]) -> bool:
+    """Say whether the redactor of this package finds nothing in any of some short texts.
+
+    Each of its rules may stop at an end of line, so what it finds in one it finds in all.
+    """
+    if not all(type(text) is str and text.isascii() for text in texts):
+        return False
+    joined = "\n".join(texts)
+    few = len(joined) <= semconv.TEXT_LIMIT and joined.count("\n") == len(texts) - 1
+    return few and redact_secrets(joined) == joined
+
+
 def attributes_of(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts as attributes, without what is private."""
-    return {
-        # The class itself, as subclasses of str hash and compare as they like.
-        name: _names.cleaned(value) if name in NAMES and type(value) is str else value_of(value)
-        for name, value in facts.items()
-        if name not in semconv.CONTENT
-    }
+    attributes: dict[str, Any] = {}
+    for name, value in facts.items():
+        # The classes themselves, as what is derived from them may do as it likes.
+        kind = type(value)
+        if kind is str and name in NAMES:
+            attributes[name] = _names.cleaned(value)
+        elif kind is str and name == semconv.NODE_PATH:
+            attributes[name] = _paths.cleaned(value)
+        elif name in semconv.CONTENT:
+            continue
+        elif kind is float or kind is bool or (kind is int and SMALLEST <= value <= BIGGEST):
+            attributes[name] = value
+        else:
+            attributes[name] = value_of(value)
+    return attributes
 
 
 def error_type_of(ending: Ending) -> str | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from hush.observe.budget import Count
 
-__all__ = ("OwnSpan", "adopt")
+__all__ = ("Home", "OwnSpan", "adopt", "gate", "unsampled")
 
 
 class Home(Protocol):
@@ -47,7 +47,7 @@ class OwnSpan(_Span):
 
     Attributes:
         identity: its context, for us to read.
-        home: decides.
+        home: decides; None where it is kept in any case.
         count: where it counts if it is omitted.
         processor: whom it was started for.
         omitted: whether it was decided to leave it out.
@@ -56,7 +56,7 @@ class OwnSpan(_Span):
     """
 
     identity: SpanContext
-    home: Home
+    home: Home | None
     count: Count
     processor: SpanProcessor
     omitted: bool = False
@@ -66,9 +66,10 @@ class OwnSpan(_Span):
     # All that gives away the identity reads this, the SDK's own properties and methods too.
     @property
     def _context(self) -> SpanContext:  # type: ignore[override]  # nobody sets it any more
-        if ours.depth or self.elsewhere or self.home.read(self):
+        home = self.home
+        if ours.depth or self.elsewhere or home is None or home.read(self):
             return self.identity
-        return _unsampled(self.identity)
+        return unsampled(self.identity)
 
     def _readable_span(self) -> ReadableSpan:
         # For the gate, and nobody else: what is to be read is made once that is decided.
@@ -80,7 +81,7 @@ class OwnSpan(_Span):
             self._forget_omitted_causes()
         readable = _Span._readable_span(self)  # noqa: SLF001  # not this class's own
         if self.omitted:
-            readable._context = _unsampled(self.identity)  # noqa: SLF001  # has no setter
+            readable._context = unsampled(self.identity)  # noqa: SLF001  # has no setter
         self.processor.on_end(readable)
 
     def _forget_omitted_causes(self) -> None:
@@ -108,10 +109,14 @@ class _Gate(SpanProcessor):
                 span.elsewhere = False
 
     def on_end(self, span: Any) -> None:
-        span.home.ended(span)
+        if span.home is None:
+            span.leave()
+        else:
+            span.home.ended(span)
 
 
-_gate = _Gate()
+gate = _Gate()
+"""One for all."""
 
 
 def adopt(span: Span, context: SpanContext, home: Home, count: Count) -> OwnSpan | None:
@@ -130,14 +135,15 @@ def adopt(span: Span, context: SpanContext, home: Home, count: Count) -> OwnSpan
     if type(span) is not _Span or not context.trace_flags & TraceFlags.SAMPLED:
         return None
     processor = span._span_processor  # noqa: SLF001  # set by the SDK's tracer
-    span._span_processor = _gate  # noqa: SLF001  # as above
+    span._span_processor = gate  # noqa: SLF001  # as above
     span.__class__ = OwnSpan
     own = cast("OwnSpan", span)
     own.identity, own.home, own.count, own.processor = context, home, count, processor
     return own
 
 
-def _unsampled(context: SpanContext) -> SpanContext:
+def unsampled(context: SpanContext) -> SpanContext:
+    """Return an identity with the sampled flag cleared."""
     flags = TraceFlags(context.trace_flags & ~TraceFlags.SAMPLED)
     return SpanContext(
         context.trace_id, context.span_id, context.is_remote, flags, context.trace_state

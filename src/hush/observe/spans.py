@@ -9,6 +9,7 @@ critical path from timestamps alone.
 from __future__ import annotations
 
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from opentelemetry import context as otel_context
@@ -33,12 +34,17 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, SpanContext, Tracer
 
+    from hush.observe.lean_live import LeanLive
+    from hush.observe.lean_span import Maker
     from hush.observe.own_span import OwnSpan
     from hush.runtime.instrument import Ending, Observation, Scope
 
 __all__ = ("TracingInstrument",)
 
 Adopt: TypeAlias = "Callable[[Span, SpanContext, Item, Count], OwnSpan | None]"
+
+LEAN = True
+"""Whether spans may be lean; a test may compare both kinds."""
 
 NODE_LEVELS = frozenset(("node", "graph", "map", "loop"))
 """They begin the moment they become ready, whenever a task comes round to them."""
@@ -64,10 +70,15 @@ class TracingInstrument:
         """
         self._tracer = tracer
         self._adopt: Adopt | None = None
+        self.observe_safely: Callable[..., LeanLive | None] | None = None
+        """Opens a span that never raises, where a lean one can be had, and gives None where
+        not; takes the scope and what gets faults."""
         if type(tracer).__module__.startswith("opentelemetry.sdk."):
-            from hush.observe.own_span import adopt  # noqa: PLC0415  # there need not be an SDK
+            from hush.observe.lean_live import open_lean  # noqa: PLC0415  # there need not be an SDK
+            from hush.observe.own_span import adopt  # noqa: PLC0415  # likewise
 
             self._adopt = adopt
+            self.observe_safely = partial(open_lean, tracer)
 
     def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
         """Open a span for as long as the context manager is open."""
@@ -94,9 +105,12 @@ class _Live:
         "_span",
         "_start_ns",
         "_tracer",
+        "current",
+        "maker",
         "token",
     )
 
+    _adopt: Adopt | None
     _attached: contextvars.Token[otel_context.Context]
     _clock: RunClock
     _opened: contextvars.Token[_Live | None]
@@ -112,6 +126,10 @@ class _Live:
         self._outer = _open.get()
         self._start_ns = 0
         self._recording = False
+        self.current: otel_context.Context | None = None
+        """The context that it has made current."""
+        self.maker: Maker | None = None
+        """What makes the spans inside; None where the SDK does."""
         self._around: Around | None = None
         """What opens inside is in this; None where nothing is ever omitted."""
         self._item: Item | None = None
@@ -144,6 +162,7 @@ class _Live:
             )
         self._recording = span.is_recording()
         self.token = Token(span.get_span_context())
+        self.maker = self._find_maker()
         if self._adopt is not None:
             self._find_place(self._adopt)
         if self._recording and not early:
@@ -151,9 +170,22 @@ class _Live:
             span.set_attributes(self._known)
             for link in links_of(scope):
                 span.add_link(link.context)
-        self._attached = otel_context.attach(trace.set_span_in_context(self._span))
+        self.current = trace.set_span_in_context(self._span)
+        self._attached = otel_context.attach(self.current)
         self._opened = _open.set(self)
         return self
+
+    def _find_maker(self) -> Maker | None:
+        """Choose what makes the spans inside."""
+        outer, context = self._outer, self.token.context
+        if self._scope.level != "run":
+            maker = None if outer is None else outer.maker
+            return maker if maker is not None and maker.fits(context) else None
+        if self._adopt is None or not LEAN or not self._recording:
+            return None
+        from hush.observe.lean_span import maker_for  # noqa: PLC0415  # there need not be an SDK
+
+        return maker_for(self._tracer, self._span, context)
 
     def _find_place(self, adopt: Adopt) -> None:
         """Find what the span and those inside it are in."""
@@ -220,14 +252,17 @@ class _Live:
         end_ns = max(self._clock.now(), self._start_ns, self._last_child_ns)
         self.token.end_ns = end_ns
         outer = self._outer
-        if outer is not None:
-            outer._last_child_ns = max(outer._last_child_ns, end_ns)  # noqa: SLF001  # same class
+        if outer is not None and outer._last_child_ns < end_ns:  # noqa: SLF001  # same class
+            outer._last_child_ns = end_ns  # noqa: SLF001  # likewise
         ending = self._ending if self._ending is not None else ending_of(exc)
         # Each whatever becomes of the one before: a span that is left open is never seen,
         # and one that is left current takes in what does not belong to it.
         try:
             otel_context.detach(self._attached)
             _open.reset(self._opened)
+            # They lead to the context, and that to this.
+            del self._attached, self._opened
+            self.current = None
         finally:
             try:
                 if self._items is not None:
@@ -262,7 +297,7 @@ class _Live:
         if self._scope.level != "run":
             link_cause(self._span, self.token, ending.cause)
         # A span holds so many attributes and drops the oldest: ours, where user code set many.
-        if getattr(self._span, "dropped_attributes", 0):
+        if getattr(self._span, "touched", True) and getattr(self._span, "dropped_attributes", 0):
             self._restore()
 
     def _tell_omitted(self) -> None:
@@ -291,6 +326,15 @@ class _Live:
         span.set_attributes(there)
         span.set_attributes({name: value for name, value in known.items() if name not in there})
         span.set_attribute(semconv.OUTCOME, outcome)
+
+    @property
+    def unseen(self) -> bool:
+        """Whether nothing that opens inside is seen by anybody."""
+        if self._recording or self._adopt is None or not LEAN:
+            return False
+        from hush.observe.lean_span import nothing_below  # noqa: PLC0415  # there need not be an SDK
+
+        return nothing_below(self._tracer, self.token.context)
 
     @property
     def trace_id(self) -> str | None:

@@ -27,6 +27,7 @@ from hush.plan.values import Values
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from hush.model.contract import Direct
     from hush.model.node import Node
 
 __all__ = ("compile_graph",)
@@ -115,12 +116,13 @@ def _compile(graph: Graph, path: str, problems: list[Problem], *, depth: int, to
     if top:
         required, optional, defaults = _top_inputs(graph, values)
     lanes = _lanes(draft)
-    nodes = tuple(_node_plan(draft, values, i) for i in range(len(draft.nodes)))
+    nodes = tuple(_node_plan(draft, values, lanes, i) for i in range(len(draft.nodes)))
+    shape = _shape(draft, lanes)
     return Plan(
         name=graph.name,
         graph=graph,
         nodes=nodes,
-        shape=_shape(draft, lanes),
+        shape=shape,
         required=required,
         optional=optional,
         open_inputs=bool(graph.star_inputs),
@@ -128,6 +130,7 @@ def _compile(graph: Graph, path: str, problems: list[Problem], *, depth: int, to
         outputs=values.closed_outputs(),
         written=frozenset(values.writers),
         parent_reads={i: frozenset(names) for i, names in parent_reads.items()},
+        line=_line(draft, nodes, shape),
         ancestors_write={
             i: _ancestors_write(draft, values, i)
             for i, node in enumerate(draft.nodes)
@@ -227,7 +230,26 @@ def _shape(draft: Draft, lanes: Mapping[int, frozenset[int]]) -> Shape:
     )
 
 
-def _node_plan(draft: Draft, values: Values, i: int) -> NodePlan:
+def _line(draft: Draft, nodes: tuple[NodePlan, ...], shape: Shape) -> tuple[int, ...] | None:
+    """Return the order of a graph whose nodes are calls, one after the other."""
+    before: tuple[int, ...] = ()
+    for i in draft.order:
+        if nodes[i].direct is None or shape.hard[i] != before or shape.soft[i]:
+            return None
+        before = (i,)
+    return tuple(draft.order) if len(draft.order) == len(nodes) else None
+
+
+def _direct(draft: Draft, lanes: Mapping[int, frozenset[int]], i: int) -> Direct | None:
+    node = draft.nodes[i]
+    policies = (node.retry, node.timeout_s, node.deadline_s, draft.joins[i])
+    plain = all(policy is None for policy in policies) and not node.captures
+    return node.direct() if plain and i not in lanes and i not in draft.choices else None
+
+
+def _node_plan(
+    draft: Draft, values: Values, lanes: Mapping[int, frozenset[int]], i: int
+) -> NodePlan:
     node = draft.nodes[i]
 
     def lookup(ref: Ref) -> Callable[[Any], Any]:
@@ -266,6 +288,7 @@ def _node_plan(draft: Draft, values: Values, i: int) -> NodePlan:
         writes=tuple(
             (output.key, compile_value(output.source, lookup)) for output in node.output_maps
         ),
+        copies=_copies(node),
         star_output=node.star_output,
         starred=values.starred[i],
         fills=(values.wanted_of(i) if node.captures and i in values.open_writers else frozenset()),
@@ -276,7 +299,15 @@ def _node_plan(draft: Draft, values: Values, i: int) -> NodePlan:
         declared=declared,
         body=body,
         races=any(isinstance(draft.joins[j], First) for j in draft.successors[i]),
+        direct=_direct(draft, lanes, i),
     )
+
+
+def _copies(node: Node) -> tuple[tuple[str, str], ...] | None:
+    sources = [(output.key, parts(output.source)) for output in node.output_maps]
+    if node.star_output or any(inside.ops or inside.owner is not node for _, inside in sources):
+        return None
+    return tuple((key, inside.key) for key, inside in sources)
 
 
 def _required_outputs(node: Node, declared: frozenset[str] | None) -> frozenset[str]:

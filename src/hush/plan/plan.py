@@ -15,7 +15,7 @@ from hush.model.ref import MISSING, Ref, parts
 from hush.model.replay import evaluate
 
 if TYPE_CHECKING:
-    from hush.model.contract import BodyOutputs
+    from hush.model.contract import BodyOutputs, Direct
     from hush.model.graph import Graph
     from hush.model.node import Node
 
@@ -51,6 +51,9 @@ class NodePlan:
     conditions: tuple[Reader, ...]
     writes: tuple[tuple[str, Reader], ...]
     """PARENT's name and how the value is read once the outputs stand in the frame."""
+    copies: tuple[tuple[str, str], ...] | None
+    """The same where each is one of its own outputs as it is: PARENT's name and the output's;
+    None where any is more than that, or all outputs are written."""
     star_output: bool
     starred: frozenset[str] | None
     """Names that ``{"*": PARENT}`` writes; None where all that came back are written."""
@@ -65,6 +68,9 @@ class NodePlan:
     body: Plan | None
     races: bool
     """Whether it is a predecessor of a ``First``: who loses a race writes nothing."""
+    direct: Direct | None
+    """The one call that the node comes to; None where it has policies, chooses among its
+    successors, waits for a join, may lose a race, or does anything else."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +121,9 @@ class Plan:
     """Names of the resources that nodes use, bodies included, each with the path of the
     first such node."""
 
+    line: tuple[int, ...] | None
+    """The order of its nodes, where each is one call and waits for the one before it only;
+    None where any is not."""
     ancestors_write: Mapping[int, frozenset[str] | None]
     """By node that takes all of PARENT: names written before it; None where an open
     output makes that unknown."""

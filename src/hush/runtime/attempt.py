@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hush.runtime.state import Run
     from hush.runtime.trail import Trail
 
-__all__ = ("Place", "Policy", "Tally", "interrupted", "persist", "timed_out")
+__all__ = ("Place", "Policy", "Tally", "answer", "interrupted", "persist", "timed_out")
 
 T = TypeVar("T")
 
@@ -38,6 +38,11 @@ class Policy:
     retry: Retry | None
     timeout_s: float | None
     deadline_s: float | None
+
+    @property
+    def trivial(self) -> bool:
+        """Whether there is one attempt and no time limit."""
+        return self.retry is None and not self.limited
 
     @property
     def limited(self) -> bool:
@@ -245,25 +250,41 @@ async def _once(
 
 async def _asked(execute: Callable[[], Awaitable[T]], place: Place) -> T:
     """Execute; see to it that a cancellation that was asked for comes out, and no other does."""
-    caller = place.run.caller
     try:
         return await execute()
-    except Exception as error:
+    except BaseException as error:
+        await answer(error, place)
+        raise
+
+
+async def answer(error: BaseException, place: Place) -> None:
+    """Let what came out of user code stand, or raise what has to come out in its place.
+
+    To be awaited where ``error`` is being handled.
+
+    Args:
+        error: anything.
+        place: whose code it was.
+
+    Raises:
+        UnexpectedCancellationError: it is a cancellation that nobody had asked for.
+        BaseException: the cancellation that was asked for, and got lost in it.
+    """
+    caller = place.run.caller
+    if isinstance(error, Exception):
         if caller.being_cancelled():
             await _give_way(error, place)
-        raise
-    except anyio.get_cancelled_exc_class() as error:
-        if caller.cancellation_requested():
-            raise
-        raise _made_up(place) from error
-    except BaseExceptionGroup as group:
+    elif isinstance(error, anyio.get_cancelled_exc_class()):
+        if not caller.cancellation_requested():
+            raise _made_up(place) from error
+    elif isinstance(error, BaseExceptionGroup):
         # Cancellation and errors at once: the cancellation must get through alone, else
         # the scope that asked for it cannot take it.
-        swept, rest = group.split(anyio.get_cancelled_exc_class())
+        swept, rest = error.split(anyio.get_cancelled_exc_class())
         if swept is None or not (rest is None or isinstance(rest, Exception)):
-            raise
+            return
         if not caller.cancellation_requested():
-            raise _made_up(place) from group
+            raise _made_up(place) from error
         if rest is not None:
             _spoil(rest, place)
         await caller.give_way()

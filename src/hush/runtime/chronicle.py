@@ -6,22 +6,12 @@ graph's critical path. No clock is read here: the instants are told.
 
 from __future__ import annotations
 
-from heapq import nlargest
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from hush import semconv
 from hush.model.join import First
-from hush.runtime.trail import (
-    LIMIT,
-    NO_TRAIL,
-    WORTH_A_STEP,
-    Step,
-    Trail,
-    rest_of,
-    shortened,
-    within,
-)
+from hush.runtime.trail import NO_TRAIL, WORTH_A_STEP, Step, Trail, along, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,18 +158,8 @@ class Chronicle:
             path.append((max(0.0, self.ended_at[i] - self.ready_at[i]), i))
             i = self._ready.release[i]
         path.reverse()
-        # Of a long path only what will be told is looked into.
-        kept, short = path, []
-        if len(path) > LIMIT:
-            least = nlargest(LIMIT, path)[-1]
-            kept = [one for one in path if one >= least]
-            short = [one for one in path if one < least]
-        steps: list[Step] = []
-        for seconds, i in kept:
-            inner = self._trails.get(i, NO_TRAIL)
-            steps.extend(within(self._plan.nodes[i].name, seconds, inner))
-        if short:
-            steps.append(rest_of([seconds for seconds, _ in short], len(short)))
+        nodes, trails = self._plan.nodes, self._trails
+        steps = along([(s, nodes[i].name, trails.get(i, NO_TRAIL)) for s, i in path])
         if cut is not None and failed and self.last is not None:
             stopping_s = self.ended_at[cut] - self.ended_at[self.last]
             if stopping_s > WORTH_A_STEP * sum(step.seconds for step in steps):

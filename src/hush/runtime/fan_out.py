@@ -11,15 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
 from hush import semconv
 from hush.errors import Failure, ToleranceError, UnexpectedCancellationError, text_of
 from hush.runtime import presence
 from hush.runtime.attempt import Policy
 from hush.runtime.cpu import CpuClock
+from hush.runtime.direct_item import DirectItem
 from hush.runtime.failing import BodyFailedError, culprit_of, failure_of
 from hush.runtime.isolation import isolated
-from hush.runtime.item_run import ItemOutcome, ItemRun
+from hush.runtime.item_run import ItemRun
 from hush.runtime.lineage import Blame, Lineage
 from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.scheduler import INLINE_DEPTH
@@ -28,12 +30,13 @@ from hush.runtime.trail import NO_TRAIL, Chain, shared_of
 from hush.runtime.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from anyio.abc import TaskGroup
 
-    from hush.model.contract import FanOut
+    from hush.model.contract import FanOut, ItemRecord
+    from hush.runtime.item_run import ItemOutcome
     from hush.runtime.node_context import RuntimeContext
     from hush.runtime.trail import Trail
 
@@ -92,6 +95,8 @@ class _FanOut:
         self.carried: dict[str, Any] = {}
         self.group: TaskGroup | None = None
         self.workers = 0
+        self.direct: list[DirectItem] = []
+        """What runs the items of each worker, where they go the straight way."""
         self.last_chain: Chain | None = None
         self.shared_s = 0.0
         """For how long shared limits held the items back, each on its own critical path."""
@@ -141,12 +146,20 @@ class _FanOut:
             self.context.run(self.group.start_soon, self._work, 1)
 
     async def _work(self, depth: int) -> None:
+        if self.group is not None:
+            # First all that were hired with this one begin: an interrupt that ends the loop
+            # in the first step of a task would leave the others behind.
+            await anyio.lowlevel.checkpoint()
         previous: object = None
+        trail: Trail | Callable[[], Trail]
+        failed: Exception | None
         chain = Chain()
+        clock, direct = self.clock, self._direct(depth)
+        request, verdict = self.request, self.verdict
         while not (self.failures or self.fault):
-            asked = self.clock()
+            asked = clock()
             try:
-                pulled = await self.source.pull()
+                pulled = self.source.pull_now() or await self.source.pull()
             except Exception as error:  # noqa: BLE001  # raised again by drive, once every item is over
                 self._fail(error)
                 return
@@ -160,33 +173,71 @@ class _FanOut:
                 self._fail(fault)
                 return
             if self.source.total is None:
-                chain = self._waited(chain, asked, self.clock())
+                chain = self._waited(chain, asked, clock())
             if pulled is None:
-                self.verdict.dry(self.clock())
+                verdict.dry(clock())
                 # The source may have let everybody wait to say that nothing is left.
                 self.last_chain = chain
                 return
             self.begun += 1
             if self.begun == self.source.total:
-                self.verdict.dry(self.clock())
-            self._hire()
-            began = self.clock()
+                verdict.dry(clock())
+            if self.workers < request.max_concurrency:
+                self._hire()
+            began = clock()
+            index, values, source_s = pulled
+            key, unkeyed = (None, None) if request.key is None else self._key(values)
+            if request.broadcast or self.carried:
+                values = {**request.broadcast, **self.carried, **values}
+            slot_s = 0.0 if self.source.total is None else began - self.ready_at - source_s
+            facts = (index, key, values, previous, slot_s, source_s, unkeyed)
+            verdict.start(began)
             try:
-                outcome = await self._one(*pulled, previous, depth)
+                if direct is not None:
+                    record = await direct.call(*facts, self.context)
+                    previous, failed, trail = direct.token, direct.error, direct.trail_now
+                else:
+                    outcome = await self._item(depth, *facts)
+                    record, previous, failed = outcome.record, outcome.token, outcome.error
+                    trail = outcome.trail
+                    if trail:
+                        self.shared_s += shared_of(trail)
             except BaseException:
+                verdict.drop(clock())
                 # Of whatever is cut off, the last to stop is what was waited for.
-                chain.add(pulled[0], self.clock() - began, self.cut)
+                cut = self.cut if direct is None else direct.trail
+                chain.add(index, clock() - began, cut)
                 self.last_chain = chain
                 raise
-            previous = outcome.token
-            now, record = self.clock(), outcome.record
-            self.verdict.end(now, record.index, record.run_s, record.wait_s)
-            chain.add(record.index, now - began, outcome.trail)
-            if outcome.trail:
-                self.shared_s += shared_of(outcome.trail)
+            now = clock()
+            verdict.end(now, index, record.run_s, record.wait_s)
+            chain.add(index, now - began, trail)
             # Whoever ends last is the one for whom the map's end was waited.
             self.last_chain = chain
-            self._count(outcome)
+            self._count(record, failed, previous)
+
+    def _direct(self, depth: int) -> DirectItem | None:
+        """Return what runs a worker's items, where they can go the straight way."""
+        body, request = self.ctx.node.body, self.request
+        assert body is not None  # noqa: S101  # a map has a body
+        if body.line is None or not self.run.straight or not self.policy.trivial:
+            return None
+        item = DirectItem(
+            run=self.run,
+            body=body,
+            owner=self.ctx.path,
+            name=self.ctx.node.name,
+            total=self.source.total,
+            lineage=self.lineage,
+            policy=self.policy,
+            handled_text=request.failed_when,
+            limited=self.ctx.limited,
+            depth=depth,
+            iteration=request.iterations,
+            budget=request.span_budget,
+        )
+        self.direct.append(item)
+        return item
 
     def _waited(self, chain: Chain, asked: float, now: float) -> Chain:
         """Return what released what the source has just given.
@@ -212,17 +263,17 @@ class _FanOut:
             self.fault = fault
         self._stop(semconv.REASON_FAIL_FAST, self.ctx.path, self.seen.token)
 
-    async def _one(
+    async def _item(
         self,
-        index: int,
-        values: dict[str, Any],
-        source_s: float,
-        previous: object,
         depth: int,
+        index: int,
+        key: str | None,
+        values: dict[str, Any],
+        previous: object,
+        wait_slot_s: float,
+        wait_source_s: float,
+        fault: Exception | None,
     ) -> ItemOutcome:
-        request = self.request
-        key, fault = self._key(values)
-        sized = self.source.total is not None
         item = ItemRun(
             run=self.run,
             body=self.ctx.node.body,  # type: ignore[arg-type]  # a map has a body
@@ -231,49 +282,43 @@ class _FanOut:
             index=index,
             key=key,
             total=self.source.total,
-            values={**request.broadcast, **self.carried, **values},
+            values=values,
             lineage=self.lineage,
             policy=self.policy,
-            handled_text=request.failed_when,
+            handled_text=self.request.failed_when,
             limited=self.ctx.limited or self.policy.limited,
             depth=depth,
-            iteration=request.iterations,
+            iteration=self.request.iterations,
             released_by=previous,
-            wait_slot_s=self.clock() - self.ready_at - source_s if sized else 0.0,
-            wait_source_s=source_s,
-            budget=request.span_budget,
+            wait_slot_s=wait_slot_s,
+            wait_source_s=wait_source_s,
+            budget=self.request.span_budget,
             fault=fault,
         )
-        self.verdict.start(self.clock())
-        outcome = None
         try:
-            outcome = await isolated(self.context.copy(), item.execute())
-            return outcome
-        finally:
-            if outcome is None:
-                self.cut = item.trail
-                self.verdict.drop(self.clock())
+            return await isolated(self.context.copy(), item.execute())
+        except BaseException:
+            self.cut = item.trail
+            raise
 
     def _key(self, values: dict[str, Any]) -> tuple[str | None, Exception | None]:
-        if self.request.key is None:
-            return None, None
         try:
-            return str(self.request.key(dict(values))), None
+            return str(self.request.key(dict(values))), None  # type: ignore[misc]  # asked only where there is one
         except Exception as error:  # noqa: BLE001  # becomes the item's own failure
             return None, error
 
-    def _count(self, outcome: ItemOutcome) -> None:
-        record = outcome.record
-        self.retried += record.attempts > 1
-        if outcome.error is None:
+    def _count(self, record: ItemRecord, error: Exception | None, token: object) -> None:
+        if record.attempts > 1:
+            self.retried += 1
+        if error is not None:
+            self._note_failed(record, error, token)
+        else:
             if record.outcome == semconv.OUTCOME_HANDLED:
-                self._note_handled(outcome)
+                self._note_handled(record)
             else:
                 self.ok += 1
             if self.request.carry and record.outputs is not None:
                 self.carried.update(record.outputs)
-        else:
-            self._note_failed(outcome, outcome.error)
         self.request.on_item(record)
 
     def _first_failure(self, index: int, message: str) -> None:
@@ -281,8 +326,7 @@ class _FanOut:
             facts = {semconv.ITEM_INDEX: index, semconv.EXCEPTION_MESSAGE: message}
             self.seen.event(semconv.EVENT_FIRST_FAILURE, facts)
 
-    def _note_handled(self, outcome: ItemOutcome) -> None:
-        record = outcome.record
+    def _note_handled(self, record: ItemRecord) -> None:
         self.handled += 1
         self.lineage.mark_partial()
         message = record.message or ""
@@ -291,8 +335,7 @@ class _FanOut:
         kind = semconv.ERROR_TYPE_HANDLED
         self.run.note(Failure(path, "handled", kind, message, record.index, record.attempts))
 
-    def _note_failed(self, outcome: ItemOutcome, error: Exception) -> None:
-        record = outcome.record
+    def _note_failed(self, record: ItemRecord, error: Exception, token: object) -> None:
         self.failed += 1
         self._first_failure(record.index, record.message or text_of(error))
         path = f"{self.ctx.path}[{record.index}]"
@@ -305,7 +348,7 @@ class _FanOut:
         first = not self.failures
         self.failures.extend(failures)
         if first:
-            self.culprit = culprit_of(error, outcome.token)
+            self.culprit = culprit_of(error, token)
             self._stop(semconv.REASON_FAIL_FAST, failures[0].path, self.culprit)
 
     def _tolerate(self, *, at_end: bool) -> None:
@@ -416,8 +459,8 @@ class _FanOut:
         return self.run.state.run_id, self.run.plan.name, self.run.began
 
     def nodes_now(self, now: float) -> Iterator[NodeNow]:
-        del now
-        return iter(())
+        for item in list(self.direct):
+            yield from item.nodes_now(now)
 
     def waits_now(self, now: float) -> Iterator[WaitNow]:
         del now

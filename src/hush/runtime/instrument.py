@@ -7,8 +7,9 @@ fault and lets the run go on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 from hush import semconv
 from hush.log import log_fault
@@ -16,29 +17,32 @@ from hush.log import log_fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from contextvars import Context
     from types import TracebackType
 
 __all__ = (
     "NULL_INSTRUMENT",
+    "NULL_OBSERVATION",
     "Ending",
     "Guard",
     "Instrument",
     "Level",
     "Observation",
     "Scope",
+    "begin",
+    "finish",
 )
 
 Level = Literal["run", "graph", "node", "map", "loop", "item", "iteration", "attempt", "chat"]
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """Something that begins."""
 
     level: Level
     name: str
     """Name of the graph or node; low-cardinality."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = MappingProxyType({})
     """What is known at the start, by names of :mod:`hush.semconv`."""
     released_by: object = None
     """Token of what released this one; it began right after that ended. None where it
@@ -105,6 +109,44 @@ class Instrument(Protocol):
         """Watch ``scope`` for as long as the context manager is open."""
 
 
+def begin(
+    instrument: Instrument, scope: Scope
+) -> tuple[AbstractContextManager[Observation], Observation]:
+    """Begin to watch, for who ends it in another place.
+
+    Args:
+        instrument: watches.
+        scope: what begins.
+
+    Returns:
+        The context manager, which has been entered, and the observation.
+    """
+    manager = instrument.observe(scope)
+    return manager, manager.__enter__()
+
+
+def finish(
+    manager: AbstractContextManager[Observation],
+    context: Context,
+    error: BaseException | None = None,
+) -> None:
+    """End what was begun in a context that is given up now.
+
+    Args:
+        manager: as :func:`begin` returned it.
+        context: in which that was called.
+        error: what came out, if anything.
+    """
+    # An observation may know how to end outside of its context.
+    end_outside = getattr(manager, "end_outside", None)
+    if end_outside is not None:
+        end_outside(error)
+    elif error is None:
+        context.run(manager.__exit__, None, None, None)
+    else:
+        context.run(manager.__exit__, type(error), error, error.__traceback__)
+
+
 class _NullObservation:
     """Watches nothing; one for all."""
 
@@ -132,10 +174,10 @@ class _NullInstrument:
     __slots__ = ()
 
     def observe(self, scope: Scope) -> AbstractContextManager[Observation]:  # noqa: ARG002  # nothing is watched
-        return _NULL_OBSERVATION
+        return NULL_OBSERVATION
 
 
-_NULL_OBSERVATION = _NullObservation()
+NULL_OBSERVATION = _NullObservation()
 NULL_INSTRUMENT: Instrument = _NullInstrument()
 """Watches nothing and costs next to nothing."""
 
@@ -159,10 +201,29 @@ class Guard:
         self._instrument = instrument
         self._on_fault = on_fault
         self._logged = False
+        self._safely = getattr(instrument, "observe_safely", None)
+        self._told = self.fault
 
     def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
         """Watch ``scope``, or nothing where the instrument fails."""
-        return _Guarded(self, scope)
+        # An instrument may have observations of its own that never raise.
+        manager: AbstractContextManager[Observation] | None = None
+        if self._safely is not None:
+            manager = self._safely(scope, self._told)
+        return _Guarded(self, scope) if manager is None else manager
+
+    def inside(self, seen: Observation) -> Instrument:
+        """Return what has to watch what begins inside of an observation.
+
+        Args:
+            seen: an observation of this instrument.
+        """
+        try:
+            unseen = getattr(seen, "unseen", False)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self.fault(error)
+            return self
+        return NULL_INSTRUMENT if unseen else self
 
     def open(self, scope: Scope) -> AbstractContextManager[Observation]:
         """Ask the instrument itself."""
@@ -185,8 +246,8 @@ class _Guarded:
     def __init__(self, guard: Guard, scope: Scope) -> None:
         self._guard = guard
         self._scope = scope
-        self._manager: AbstractContextManager[Observation] = _NULL_OBSERVATION
-        self._seen: Observation = _NULL_OBSERVATION
+        self._manager: AbstractContextManager[Observation] = NULL_OBSERVATION
+        self._seen: Observation = NULL_OBSERVATION
 
     def __enter__(self) -> Self:
         try:
@@ -216,6 +277,10 @@ class _Guarded:
     @property
     def trace_id(self) -> str | None:
         return self._seen.trace_id
+
+    @property
+    def unseen(self) -> bool:
+        return bool(getattr(self._seen, "unseen", False))
 
     def annotate(self, name: str, value: Any) -> None:
         try:

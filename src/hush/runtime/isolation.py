@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hush.runtime.stepping import stamp_here
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
     from contextvars import Context
 
     from hush.runtime.stepping import Owner
 
-__all__ = ("isolated",)
+__all__ = ("isolated", "resumed")
 
 T = TypeVar("T")
 
@@ -41,10 +41,38 @@ def isolated(
         What the coroutine returns. Exceptions, cancellation among them, go in and come
         out as if it were awaited directly.
     """
-    send, throw = coroutine.send, coroutine.throw
     step = context.run if owner is None else partial(stamp_here().step, owner, context.run)
     try:
-        waited = step(send, None)
+        waited = step(coroutine.send, None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # a StopIteration's value is Any
+    return (yield from _resumed(step, coroutine, waited))
+
+
+@types.coroutine
+def resumed(
+    context: Context, coroutine: Coroutine[Any, Any, T], owner: Owner, waited: Any
+) -> Generator[Any, Any, T]:
+    """Go on with a coroutine that has waited for the first time.
+
+    Args:
+        context: as for :func:`isolated`.
+        coroutine: its first step has been made, in ``context``.
+        owner: whom to blame for a step that holds up the loop.
+        waited: what it has yielded.
+
+    Returns:
+        What the coroutine returns.
+    """
+    step = partial(stamp_here().step, owner, context.run)
+    return (yield from _resumed(step, coroutine, waited))
+
+
+def _resumed(
+    step: Callable[..., Any], coroutine: Coroutine[Any, Any, T], waited: Any
+) -> Generator[Any, Any, T]:
+    send, throw = coroutine.send, coroutine.throw
+    try:
         while True:
             try:
                 value = yield waited

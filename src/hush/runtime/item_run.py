@@ -121,7 +121,7 @@ class ItemRun:
             if events is not None:
                 await events.emit_cancelled(self._ended(path, ending, run_s))
             raise
-        record = self._record(ending, outputs if error is None else None, tally, run_s)
+        record = self._record(ending, outputs if error is None else None, tally.attempts, run_s)
         if events is not None:
             await events.emit(self._ended(path, ending, run_s))
         trail = tally.trail(trail_of(error, self.trail if error is None else lineage.cut))
@@ -133,7 +133,7 @@ class ItemRun:
         frame = Frame(
             self.body,
             path,
-            self.values,
+            dict(self.values),
             place.lineage,
             index=self.index,
             limited=self.limited,
@@ -174,19 +174,19 @@ class ItemRun:
         place.lineage.annotate(seen)
 
     def _record(
-        self, ending: Ending, outputs: Mapping[str, Any] | None, tally: Tally, run_s: float
+        self, ending: Ending, outputs: Mapping[str, Any] | None, attempts: int, run_s: float
     ) -> ItemRecord:
-        error_type, message = _told(ending)
+        error_type, message = (None, None) if ending is OK else _told(ending)
         return ItemRecord(
-            index=self.index,
-            key=self.key,
-            outcome=ending.outcome,
-            outputs=outputs,
-            error_type=error_type,
-            message=message,
-            attempts=tally.attempts,
-            run_s=run_s,
-            wait_s=self.wait_slot_s + self.wait_source_s,
+            self.index,
+            self.key,
+            ending.outcome,
+            outputs,
+            error_type,
+            message,
+            attempts,
+            run_s,
+            self.wait_slot_s + self.wait_source_s,
         )
 
     def _ended(self, path: str, ending: Ending, run_s: float) -> ItemEnded:

@@ -182,7 +182,7 @@ class RuntimeContext:
         frame = Frame(
             body,
             self.path,
-            values,
+            dict(values),
             self.place.lineage,
             index=self.frame.index,
             limited=self.limited,

@@ -8,36 +8,36 @@ nobody sees one without the other.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 import anyio.lowlevel
 
 from hush import semconv
-from hush.errors import Failure, MissingValueError, OutputError, text_of, type_name
+from hush.errors import Failure, text_of, type_name
 from hush.log import get_logger
 from hush.model.contract import Selection
-from hush.model.ref import MISSING, Ref, parts
+from hush.model.ref import Ref, parts
 from hush.runtime.attempt import Place, Policy, Tally, interrupted, persist
 from hush.runtime.chronicle import NO_FACTS
 from hush.runtime.events import NodeEnded, NodeStarted
 from hush.runtime.failing import culprit_of, failed, failure_of, trail_of
 from hush.runtime.instrument import OK, Ending, Scope
+from hush.runtime.passing import checked, resolved, starred, writes_of
 from hush.runtime.stepping import lost_s, stamp_here
 from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from hush.plan.plan import NodePlan, StarInput
+    from hush.plan.plan import NodePlan
     from hush.runtime.instrument import Level, Observation
     from hush.runtime.lineage import Lineage
     from hush.runtime.state import Frame, Run
     from hush.runtime.trail import Trail
 
-__all__ = ("Done", "NodeRun", "Release")
+__all__ = ("AT_ONCE", "Done", "NodeRun", "Release")
 
 STARVED_S: Final = 0.5
 """For how long, all together, the loop of a run stood still before that is worth a warning."""
@@ -46,18 +46,21 @@ _NOBODY, _WATCHERS = "", " watchers"
 LEVELS: dict[str, Level] = {"graph": "graph", "map": "map", "loop": "loop"}
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """What let a node start."""
 
     by: object = None
     """Token of the predecessor that released it; None where it starts with its graph."""
     after: Sequence[object] = ()
     """Tokens of the predecessors that arrived."""
-    facts: Mapping[str, Any] = field(default_factory=lambda: NO_FACTS)
+    facts: Mapping[str, Any] = NO_FACTS
     """What it waited for, where that was more than one."""
     fault: Exception | None = None
     """Why it cannot run although it is its turn: a join that cannot be met."""
+
+
+AT_ONCE: Final = Release()
+"""Of a node that waits for nothing."""
 
 
 @dataclass(slots=True)
@@ -78,28 +81,64 @@ class Done:
     """What its time was spent on, where that is more than itself."""
 
 
-@dataclass(slots=True)
 class NodeRun:
-    """A node that is about to run."""
+    """A node that is about to run.
 
-    node: NodePlan
-    frame: Frame
-    run: Run
-    lineage: Lineage
-    release: Release
-    depth: int
-    seen: Observation | None = None
-    """Its observation while it runs."""
-    place: Place | None = None
-    """Likewise."""
-    blocked_s: float = 0.0
-    """How long it held up the event loop."""
-    left_at: float = math.inf
-    """When its last step ended."""
-    loop_wait_s: float = 0.0
-    """About how long it waited for an event loop that others held up."""
-    over: bool = False
-    """Whether its span has ended: what comes now is not its doing."""
+    Attributes:
+        seen: its observation while it runs.
+        place: likewise.
+        blocked_s: how long it held up the event loop.
+        left_at: when its last step ended.
+        loop_wait_s: about how long it waited for an event loop that others held up.
+        over: whether its span has ended: what comes now is not its doing.
+    """
+
+    __slots__ = (
+        "blocked_s",
+        "depth",
+        "frame",
+        "left_at",
+        "lineage",
+        "loop_wait_s",
+        "node",
+        "over",
+        "place",
+        "release",
+        "run",
+        "seen",
+    )
+
+    def __init__(
+        self,
+        node: NodePlan,
+        frame: Frame,
+        run: Run,
+        lineage: Lineage,
+        release: Release,
+        depth: int,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            node: the node.
+            frame: its graph's values.
+            run: the run that it belongs to.
+            lineage: the node's own.
+            release: what let it start.
+            depth: frames of calls that the current task holds for the graphs around it.
+        """
+        self.node = node
+        self.frame = frame
+        self.run = run
+        self.lineage = lineage
+        self.release = release
+        self.depth = depth
+        self.seen: Observation | None = None
+        self.place: Place | None = None
+        self.blocked_s = 0.0
+        self.left_at = math.inf
+        self.loop_wait_s = 0.0
+        self.over = False
 
     @property
     def elsewhere(self) -> bool:
@@ -123,21 +162,12 @@ class NodeRun:
         """
         node, run, path = self.node, self.run, self.path
         run.started += 1
-        run.state.started(path, in_item=self.frame.index is not None)
-        facts = {
-            semconv.NODE_NAME: node.name,
-            semconv.NODE_PATH: path,
-            semconv.NODE_KIND: node.kind,
-            **self.release.facts,
-        }
-        level: Level = LEVELS.get(node.kind, "node") if node.body is not None else "node"
-        release = self.release
-        scope = Scope(level, node.name, facts, release.by, release.by is None, release.after)
+        run.state.started(self.frame, node.name)
         events = run.events
         began = run.clock()
         ending = OK
         try:
-            with run.instrument.observe(scope) as seen:
+            with run.instrument.observe(self._scope(path)) as seen:
                 self.seen = seen
                 place = Place(run, node.name, path, seen, self.lineage, Tally(), self.frame.index)
                 self.place = place
@@ -163,6 +193,17 @@ class NodeRun:
         if events is not None:
             await events.emit(self._ended(ending, began))
         return done
+
+    def _scope(self, path: str) -> Scope:
+        node, release = self.node, self.release
+        facts = {
+            semconv.NODE_NAME: node.name,
+            semconv.NODE_PATH: path,
+            semconv.NODE_KIND: node.kind,
+            **release.facts,
+        }
+        level: Level = LEVELS.get(node.kind, "node") if node.body is not None else "node"
+        return Scope(level, node.name, facts, release.by, release.by is None, release.after)
 
     def _ended(self, ending: Ending, began: float) -> NodeEnded:
         node, seconds = self.node, self.run.clock() - began
@@ -242,8 +283,7 @@ class NodeRun:
         )
 
     async def _under_policies(self, place: Place) -> Done:
-        # One checkpoint a node keeps the loop fair and lets cancellation in, also where
-        # every node is a lambda.
+        # Keeps the loop fair and lets cancellation in, also where every node is a lambda.
         await anyio.lowlevel.checkpoint()
         if self.release.fault is not None:
             raise self.release.fault
@@ -252,8 +292,8 @@ class NodeRun:
         ctx = self.run.context_type(self.node, self.frame, place, depth=self.depth)
 
         async def once() -> Done:
-            outputs = await spec.execute(self._resolve(place.path), ctx)
-            done = self._checked(outputs, place)
+            outputs = await spec.execute(resolved(self.node, self.frame), ctx)
+            done = self._done(outputs, place.seen.token)
             done.trail = ctx.trail
             return done
 
@@ -261,97 +301,11 @@ class NodeRun:
         done.trail = place.tally.trail(done.trail)
         return done
 
-    # --- inputs ----------------------------------------------------------------------------
-
-    def _resolve(self, path: str) -> dict[str, Any]:
-        frame = self.frame
-        inputs: dict[str, Any] = {}
-        for star in self.node.star_inputs:
-            self._take_star(star, inputs, path)
-        for name, read, optional in self.node.inputs:
-            value = read(frame)
-            if value is not MISSING:
-                inputs[name] = value
-            elif not optional:
-                raise MissingValueError(
-                    path,
-                    f"the input {name!r} has no value: its source was skipped or did not "
-                    f"give it. Add .or_default(...) to the reference, or give the value",
-                )
-        return inputs
-
-    def _take_star(self, star: StarInput, inputs: dict[str, Any], path: str) -> None:
-        frame = self.frame
-        if star.owner is None:
-            before = frame.plan.before_names(self.node.index)
-            source: Mapping[str, Any] = {
-                name: value
-                for name, value in frame.values.items()
-                if name in frame.given or before is None or name in before
-            }
-        else:
-            source = frame.outputs.get(star.owner, {})
-        names = source.keys() if star.names is None else star.names & source.keys()
-        inputs.update({name: source[name] for name in names})
-        missing = star.required - inputs.keys()
-        if missing and star is self.node.star_inputs[-1]:
-            name = min(missing)
-            raise MissingValueError(
-                path,
-                f"the input {name!r} has no value: nothing passed by '*' is called so. "
-                f"Add inputs={{{name!r}: ...}}",
-            )
-
-    # --- outputs ---------------------------------------------------------------------------
-
-    def _checked(self, outputs: object, place: Place) -> Done:
-        node = self.node
-        if not isinstance(outputs, Mapping):
-            raise OutputError(
-                place.path,
-                f"returned {type(outputs).__name__}, expected a mapping of outputs. "
-                f"Return {{'name': value}}",
-            )
-        chosen = outputs.chosen if isinstance(outputs, Selection) else None
-        if node.node.captures and "error" not in outputs:
-            outputs = {**outputs, "error": None}
-        missing = node.expected - outputs.keys()
-        if missing and node.body is None:
-            known = ", ".join(repr(key) for key in outputs) or "nothing"
-            names = ", ".join(repr(key) for key in sorted(missing))
-            raise OutputError(
-                place.path,
-                f"did not return {names}, which it declares or something reads; "
-                f"it returned: {known}. Return it, or mend the name",
-            )
-        return Done(place.seen.token, outputs, self._writes(outputs), chosen)
-
-    def _writes(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    def _done(self, outputs: object, token: object) -> Done:
         node, frame = self.node, self.frame
-        writes = self._starred(outputs)
-        if node.writes:
-            # The mappings are read where any reference is: in the frame. Nobody else can
-            # see this before the node has settled.
-            frame.outputs[node.index] = outputs
-            try:
-                for key, read in node.writes:
-                    value = read(frame)
-                    if value is not MISSING:
-                        writes[key] = value
-            finally:
-                del frame.outputs[node.index]
-        return writes
-
-    def _starred(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what ``{"*": PARENT}`` writes."""
-        if not self.node.star_output:
-            return {}
-        known = self.node.starred
-        return {
-            key: outputs[key]
-            for key in outputs
-            if (isinstance(key, str) if known is None else key in known)
-        }
+        given = checked(node, outputs, frame)
+        chosen = given.chosen if isinstance(given, Selection) else None
+        return Done(token, given, writes_of(node, given, frame), chosen)
 
     # --- failure ---------------------------------------------------------------------------
 
@@ -391,7 +345,7 @@ class NodeRun:
             "message": root.message,
             "path": root.path,
         }
-        writes = self._starred(outputs)
+        writes = starred(node, outputs)
         for key, _ in node.writes:
             # An operation on a None that stands for nothing would only hide the failure.
             writes[key] = None

@@ -8,6 +8,7 @@ graph's context, whichever task it lands in.
 
 from __future__ import annotations
 
+from collections import deque
 from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,12 @@ from hush.errors import Failure, JoinError, UnexpectedCancellationError
 from hush.model.join import First
 from hush.runtime import presence
 from hush.runtime.chronicle import Chronicle
+from hush.runtime.direct_run import DirectRun
 from hush.runtime.failing import BodyFailedError
 from hush.runtime.isolation import isolated
+from hush.runtime.line_run import run_line
 from hush.runtime.lineage import Blame, Lineage
-from hush.runtime.node_run import Done, NodeRun, Release
+from hush.runtime.node_run import AT_ONCE, Done, NodeRun, Release
 from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.ready_set import ReadySet, Status, Step
 from hush.runtime.trail import NO_TRAIL
@@ -45,9 +48,6 @@ INLINE_DEPTH = 4
 Turn = tuple[int, Release]
 """A node whose turn it is."""
 
-AT_ONCE = Release()
-"""Of a node that waits for nothing."""
-
 
 async def run_graph(frame: Frame, run: Run, seen: Observation) -> Trail:
     """Run one graph once.
@@ -63,6 +63,8 @@ async def run_graph(frame: Frame, run: Run, seen: Observation) -> Trail:
     Raises:
         BodyFailedError: a node failed; everything it started is over.
     """
+    if frame.plan.line is not None and run.straight:
+        return await run_line(frame, run)
     graph = _GraphRun(frame, run)
     presence.enter(graph)
     try:
@@ -99,6 +101,10 @@ class _GraphRun:
         self.racing: dict[int, tuple[anyio.CancelScope, Lineage]] = {}
         self.skipped: list[str] = []
         self.group: TaskGroup | None = None
+        self.turns: deque[Turn] = deque()
+        """Whose turn it is, and no task has come round to it."""
+        self.followers = 0
+        """Tasks that go on with turns."""
 
     async def drive(self) -> None:
         turns = self._apply(self.ready.start())
@@ -111,9 +117,9 @@ class _GraphRun:
                 # A node's code has caught what asyncio delivers only once.
                 await caller.give_way()
         if turns and not self.failures:
+            self.turns.extend(turns)
             async with anyio.create_task_group() as self.group:
-                for turn in turns:
-                    self._spawn(turn)
+                self._share()
         if self.failures:
             self.failures.extend(self.lineage.take_late())
             raise BodyFailedError(self.failures, self.culprit, self.chronicle.trail(failed=True))
@@ -125,31 +131,52 @@ class _GraphRun:
                 self.frame.path, "a task of this graph was cancelled by something outside of it"
             )
 
-    def _spawn(self, turn: Turn) -> None:
-        assert self.group is not None  # noqa: S101  # only called inside of it
-        # From within the graph's context, so that the task does not inherit what the
-        # node that happened to end last has set.
-        self.context.run(self.group.start_soon, self._follow, turn)
+    def _share(self) -> None:
+        """See to it that others go on with the turns that there are, now that a node waits.
 
-    async def _follow(self, turn: Turn) -> None:
-        """Run a node, then one of its successors, and so on."""
-        while True:
-            turns = await self._take(turn, 1)
-            if self.failures:
-                assert self.group is not None  # noqa: S101  # this task is in it
-                self.group.cancel_scope.cancel()
-                return
-            if not turns:
-                return
-            for other in turns[1:]:
-                self._spawn(other)
-            turn = turns[0]
+        A node that never waits needs no task of its own. As soon as any waits, there are twice
+        as many tasks, so that a hundred nodes that wait are soon under way.
+        """
+        if self.group is None:
+            return
+        for _ in range(min(len(self.turns), self.followers or 1)):
+            self.followers += 1
+            # From within the graph's context, so that the task does not inherit what the
+            # node that happened to end last has set.
+            self.context.run(self.group.start_soon, self._follow)
+
+    async def _follow(self) -> None:
+        """Run nodes whose turn it is, one after the other."""
+        # First all that were spawned with this one begin: an interrupt that ends the loop in
+        # the first step of a task would leave the others behind.
+        await anyio.lowlevel.checkpoint()
+        turns = self.turns
+        while turns and not self.failures:
+            turns.extend(await self._take(turns.popleft(), 1))
+        self.followers -= 1
+        if self.failures:
+            assert self.group is not None  # noqa: S101  # this task is in it
+            # Those whose turn it was begin and are cancelled at once, as all that were ready.
+            while turns:
+                self.context.run(self.group.start_soon, self._take, turns.popleft(), 1)
+            self.group.cancel_scope.cancel()
 
     async def _take(self, turn: Turn, depth: int) -> list[Turn]:
         """Run one node; return whose turn it is then."""
         i, release = turn
+        node = self.plan.nodes[i]
+        if node.direct is not None and self.run.straight:
+            direct = DirectRun(self.frame, self.run, self.lineage, depth)
+            context, late = self.context.copy(), bool(self.failures)
+            try:
+                done = await direct.call(node, release, context, self._share, late=late)
+            except BaseException:
+                self.chronicle.cut_off(i, self.run.clock(), NO_TRAIL)
+                raise
+            return self._end(i, done)
+        self._share()
         lineage = Lineage(self.lineage)
-        node_run = NodeRun(self.plan.nodes[i], self.frame, self.run, lineage, release, depth)
+        node_run = NodeRun(node, self.frame, self.run, lineage, release, depth)
         try:
             if i not in self.plan.shape.lanes:
                 done = await isolated(self.context.copy(), node_run.execute(), node_run)

@@ -9,6 +9,7 @@ VLDB 2019), without its merging.
 from __future__ import annotations
 
 import math
+from math import ceil, log
 from typing import Final
 
 __all__ = ("Sketch",)
@@ -44,10 +45,12 @@ class Sketch:
             seconds: the duration; a negative one counts as none at all.
         """
         self.count += 1
-        self.most = max(self.most, seconds)
+        if seconds > self.most:
+            self.most = seconds
         bucket = -1
         if seconds > LEAST_S:
-            bucket = math.ceil(math.log(min(seconds, MOST_S) / LEAST_S) / _LOG_GAMMA)
+            shortened = seconds if seconds < MOST_S else MOST_S
+            bucket = ceil(log(shortened / LEAST_S) / _LOG_GAMMA)
         self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
 
     def quantile(self, q: float) -> float:

@@ -69,6 +69,11 @@ class Source:
         self._sync = not in_thread and all(
             isinstance(iterator, Iterator) for iterator in self._iterators.values()
         )
+        self._only: tuple[str, Iterator[Any]] | None = None
+        """The source, where there is only one and it never waits."""
+        if self._sync and len(each) == 1:
+            ((name, iterator),) = self._iterators.items()
+            self._only = name, iterator  # type: ignore[assignment]  # all are sync here, see _sync
         self._lock = anyio.Lock(fast_acquire=True)
         self._next = 0
         self.over = False
@@ -88,6 +93,35 @@ class Source:
         else:
             return items
 
+    def pull_now(self) -> tuple[int, dict[str, Any], float] | None:
+        """Take the next item where nothing has to be waited for.
+
+        Returns:
+            As :meth:`pull`; None also where that has to be asked.
+
+        Raises:
+            MapSourceError: as :meth:`pull`.
+        """
+        # Nobody is in the middle of pulling and nothing here waits: no lock needed.
+        if self.over or not self._sync or self._lock.locked():
+            return None
+        began = perf_counter()
+        if self._only is None:
+            values = self._pull_now()
+        else:
+            name, iterator = self._only
+            try:
+                value = next(iterator, EXHAUSTED)
+            except Exception as error:
+                raise self._raised(name, error) from error
+            values = None if value is EXHAUSTED else {name: value}
+        if values is None:
+            self.over = True
+            return None
+        index = self._next
+        self._next = index + 1
+        return index, values, perf_counter() - began
+
     async def pull(self) -> tuple[int, dict[str, Any], float] | None:
         """Take the next item.
 
@@ -99,16 +133,11 @@ class Source:
         """
         if self.over:
             return None
-        if self._sync and not self._lock.locked():
-            # Nobody is in the middle of pulling and nothing here waits: no lock needed.
+        async with self._lock:
+            if self.over:
+                return None
             began = perf_counter()
-            values = self._pull_now()
-        else:
-            async with self._lock:
-                if self.over:
-                    return None
-                began = perf_counter()
-                values = await self._pull_waiting()
+            values = await self._pull_waiting()
         if values is None:
             self.over = True
             return None

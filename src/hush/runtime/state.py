@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from hush.model.ref import MISSING
+from hush.runtime.instrument import NULL_INSTRUMENT
 from hush.runtime.ledger import Ledger
 from hush.runtime.trail import NO_TRAIL
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from hush.model.usage import Usage
     from hush.plan.plan import Plan
     from hush.runtime.events import EventSink
-    from hush.runtime.instrument import Instrument
+    from hush.runtime.instrument import Instrument, Observation
     from hush.runtime.lineage import Lineage
     from hush.runtime.node_context import RuntimeContext
     from hush.runtime.placement import Caller, Placement
@@ -32,6 +33,12 @@ CLOCK: Callable[[], float] = perf_counter
 
 ITEM_LIMIT = 10_000
 """Most entries from inside items that a run's records hold; their number has no bound."""
+
+
+NOTHING_GIVEN: frozenset[str] = frozenset()
+
+STRAIGHT = True
+"""Whether nodes that come to one call go the straight way; a test may compare both ways."""
 
 
 class Frame:
@@ -68,18 +75,19 @@ class Frame:
         self,
         plan: Plan,
         path: str,
-        values: Mapping[str, Any],
+        values: dict[str, Any],
         lineage: Lineage,
         *,
         index: int | None,
         limited: bool,
         depth: int,
     ) -> None:
-        """Start with what was given."""
+        """Start with what was given; ``values`` are the frame's own from now on."""
         self.plan = plan
         self.path = path
-        self.values: dict[str, Any] = dict(values)
-        self.given = frozenset(self.values)
+        self.values = values
+        # Only what takes all of PARENT asks for it.
+        self.given = frozenset(self.values) if plan.ancestors_write else NOTHING_GIVEN
         self.wrote: dict[str, None] = {}
         self.outputs: dict[int, Mapping[str, Any]] = {}
         self.guarded: dict[int, frozenset[str]] = {}
@@ -87,6 +95,22 @@ class Frame:
         self.index = index
         self.limited = limited
         self.depth = depth
+
+    def renew(self, path: str, index: int, values: dict[str, Any]) -> None:
+        """Become the frame of another item, now that the one before is over.
+
+        Args:
+            path: the item's path.
+            index: the item's index.
+            values: as at the start.
+        """
+        self.path = path
+        self.index = index
+        self.values = values
+        if self.plan.ancestors_write:
+            self.given = frozenset(values)
+        self.wrote = {}
+        self.outputs = {}
 
     def write(self, key: str, value: Any) -> None:
         """Write one of PARENT's values."""
@@ -139,14 +163,19 @@ class RunState:
         """The same for each model that was asked for."""
         return dict(self.ledger.by_model)
 
-    def started(self, path: str, *, in_item: bool) -> None:
-        """Record a start."""
-        if in_item:
+    def started(self, frame: Frame, name: str) -> None:
+        """Record a start.
+
+        Args:
+            frame: values of the graph.
+            name: the node.
+        """
+        if frame.index is not None:
             if self._in_items >= ITEM_LIMIT:
                 self.omitted += 1
                 return
             self._in_items += 1
-        self.execution_order.append(path)
+        self.execution_order.append(f"{frame.path}.{name}")
 
     def keep(self, path: str, outputs: Mapping[str, Any]) -> None:
         """Record the outputs of a node outside of items."""
@@ -213,6 +242,26 @@ class Run:
     """Nodes of which a warning was logged, by name."""
     listeners: dict[int, EventSink] = field(default_factory=dict)
     """Callbacks of nodes, by identity: the faults of each are logged once in a run."""
+    watched: bool = True
+    """Whether anybody watches."""
+    straight: bool = True
+    """Whether nodes that come to one call go the straight way."""
+
+    def __post_init__(self) -> None:
+        """Choose, once for the run."""
+        self.watched = self.instrument is not NULL_INSTRUMENT
+        self.straight = STRAIGHT and self.events is None
+
+    def open_in(self, seen: Observation) -> None:
+        """Take note of the run's own observation: it may be known that nobody sees more.
+
+        Args:
+            seen: has been opened.
+        """
+        inside = getattr(self.instrument, "inside", None)
+        if inside is not None:
+            self.instrument = inside(seen)
+            self.watched = self.instrument is not NULL_INSTRUMENT
 
     def note(self, failure: Failure) -> None:
         """Record a failure that does not fail the run."""

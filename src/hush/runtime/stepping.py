@@ -12,6 +12,8 @@ import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+import anyio.lowlevel
+
 from hush.runtime.starvation import Processor, Starvation
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ AT_ONCE_S: Final = 0.01
 """What follows a step that lasted so soon had waited for it; a busy machine needs no less."""
 AT_ONCE_SHARE: Final = 0.05
 """Nor does who was held up for long go on at the same instant as all the others who were."""
+
+BREATH_S: Final = 0.001
+"""How long work that never waits goes on before the loop gets its turn."""
 
 
 class Owner(Protocol):
@@ -63,8 +68,11 @@ class Stamp:
     """What a thread's loop is doing."""
 
     __slots__ = (
+        "_breathing",
         "at_once_until",
+        "breath_at",
         "caught",
+        "caught_since",
         "held_from",
         "held_until",
         "inner_s",
@@ -89,10 +97,31 @@ class Stamp:
         """Seconds of steps inside the present one, which are theirs."""
         self.caught: Owner | None = None
         """Whom the watchdog saw."""
+        self.caught_since = 0.0
+        """In which of its steps: when that began."""
         self.where: str | None = None
         self.held_from = self.held_until = self.at_once_until = -math.inf
         """When the loop was held last, by steps that lasted and left nobody a turn between; and
         until when whoever goes on is taken to have waited for that."""
+        self.breath_at = 0.0
+        """When the loop last had its turn, as far as is known; by perf_counter."""
+        self._breathing = False
+
+    async def breathe(self) -> None:
+        """Let the loop go round once, and a cancellation in.
+
+        To be awaited where ``breath_at`` is ``BREATH_S`` ago. Whoever comes first sees the
+        others before it goes on, and then all may work again; until then each that is due
+        waits for the next round, so that many together hold up the loop no longer than one.
+        """
+        first = not self._breathing
+        self._breathing = True
+        try:
+            await anyio.lowlevel.checkpoint()
+        finally:
+            if first:
+                self._breathing = False
+                self.breath_at = perf_counter()
 
     def step(self, owner: Owner, run: Callable[..., T], *args: Any) -> T:
         """Run one step.
@@ -131,7 +160,8 @@ class Stamp:
             return
         # What was told is not told again when the step is over.
         self.inner_s += own
-        where = self.where if self.caught is owner else None
+        caught = self.caught is owner and self.caught_since == self.since
+        where = self.where if caught else None
         self.caught = None
         if starvation.blames(self.processor, self.since, now, BLOCKED_S):
             owner.starved(own)

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = (
     "NO_TRAIL",
     "Chain",
     "Step",
     "Trail",
+    "along",
     "precise",
     "rest_of",
     "shared_of",
@@ -79,6 +81,27 @@ def within(label: str, seconds: float, inner: Trail) -> list[Step]:
     # Opening spans, resolving inputs, starting tasks: seldom worth a line.
     if rest > WORTH_A_STEP * seconds:
         steps.append(Step(f"{label} (itself)", rest))
+    return steps
+
+
+def along(path: Sequence[tuple[float, str, Trail]]) -> list[Step]:
+    """Return the steps of nodes that ran one after the other, the short ones in one.
+
+    Args:
+        path: of each how long it took, its name, and the trail of what it contains.
+    """
+    kept, short = list(path), []
+    # Of a long path only what will be told is looked into.
+    if len(path) > LIMIT:
+        ranks = [(one[0], position) for position, one in enumerate(path)]
+        least = nlargest(LIMIT, ranks)[-1]
+        kept = [one for one, rank in zip(path, ranks, strict=True) if rank >= least]
+        short = [rank[0] for rank in ranks if rank < least]
+    steps: list[Step] = []
+    for seconds, name, inner in kept:
+        steps.extend(within(name, seconds, inner))
+    if short:
+        steps.append(rest_of(short, len(short)))
     return steps
 
 
@@ -165,21 +188,21 @@ class Chain:
         """
         self.source_s += seconds
 
-    def add(self, index: int, seconds: float, inner: Trail) -> None:
+    def add(self, index: int, seconds: float, inner: Trail | Callable[[], Trail]) -> None:
         """Take note of an item.
 
         Args:
             index: its index.
             seconds: how long it took.
-            inner: its trail.
+            inner: its trail; or what gives it where it is wanted, which nothing shared held back.
         """
         self.count += 1
         self.seconds += seconds
-        if inner:
+        if isinstance(inner, tuple) and inner:
             self.shared_s += shared_of(inner)
         longest = self._longest
         if len(longest) < LONGEST or seconds > longest[-1][0]:
-            longest.append((seconds, index, inner))
+            longest.append((seconds, index, inner if isinstance(inner, tuple) else inner()))
             longest.sort(key=lambda one: one[:2], reverse=True)
             del longest[LONGEST:]
 

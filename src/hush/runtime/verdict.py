@@ -40,6 +40,7 @@ class Verdict:
 
     __slots__ = (
         "_began",
+        "_least",
         "_limit",
         "_now",
         "_since",
@@ -85,6 +86,7 @@ class Verdict:
         self.last_index: int | None = None
         self.runs, self.waits = Sketch(), Sketch()
         self.slowest: list[tuple[float, int]] = []
+        self._least = 0.0
 
     def _advance(self, now: float) -> None:
         elapsed = now - self._since
@@ -103,7 +105,8 @@ class Verdict:
         """An item got its slot."""
         self._advance(now)
         self.running += 1
-        self.peak = max(self.peak, self.running)
+        if self.running > self.peak:
+            self.peak = self.running
 
     def end(self, now: float, index: int, run_s: float, wait_s: float) -> None:
         """An item is over.
@@ -121,11 +124,12 @@ class Verdict:
         self.runs.add(run_s)
         self.waits.add(wait_s)
         slowest = self.slowest
-        if len(slowest) < SLOWEST or run_s > slowest[-1][0]:
+        if run_s > self._least or len(slowest) < SLOWEST:
             slowest.append((run_s, index))
             # Among equals the first one stays.
             slowest.sort(key=lambda one: (-one[0], one[1]))
             del slowest[SLOWEST:]
+            self._least = slowest[-1][0]
 
     def drop(self, now: float) -> None:
         """An item was cancelled."""

@@ -75,11 +75,12 @@ class Watchdog:
             for stamp in all_stamps():
                 stamp.processor.look(now)
                 owner, since = stamp.owner, stamp.since
-                if owner is not None and now - since > BLOCKED_S and stamp.caught is not owner:
+                known = stamp.caught is owner and stamp.caught_since == since
+                if owner is not None and now - since > BLOCKED_S and not known:
                     where = _place_of(sys._current_frames().get(stamp.thread))  # noqa: SLF001  # the only way to see another thread's stack
                     # Still the same step? Else the frame may be someone else's.
                     if stamp.owner is owner and stamp.since == since:
-                        stamp.caught, stamp.where = owner, where
+                        stamp.caught, stamp.caught_since, stamp.where = owner, since, where
             if presence.present():
                 idle_since = now
             if now - joins_at > min(JOINS_S, self.stuck_join_s):

@@ -165,7 +165,7 @@ class ItemsNode(Graph):
                 timeout_s=self.item_timeout_s,
                 deadline_s=self.item_deadline_s,
                 key=self.key,
-                failed_when=self._handled_text(),
+                failed_when=self._handled_text(ctx.body_outputs),
                 carry=self._carry,
                 iterations=self._carry,
                 span_budget=self.span_budget,
@@ -173,9 +173,12 @@ class ItemsNode(Graph):
         )
         return results.outputs()
 
-    def _handled_text(self) -> Callable[[Mapping[str, Any]], str | None] | None:
+    def _handled_text(self, body: BodyOutputs) -> Callable[[Mapping[str, Any]], str | None] | None:
         rule = self.failed_when
         if rule is None:
+            return None
+        if isinstance(rule, str) and rule not in body.names and not body.open:
+            # Where nothing has the name, nothing has to be looked at.
             return None
 
         def text(outputs: Mapping[str, Any]) -> str | None:

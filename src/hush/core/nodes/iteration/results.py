@@ -68,8 +68,10 @@ class Results:
         self.total += 1
         self._run_s += item.run_s
         self._wait_s += item.wait_s
-        self._run_max_s = max(self._run_max_s, item.run_s)
-        self._wait_max_s = max(self._wait_max_s, item.wait_s)
+        if item.run_s > self._run_max_s:
+            self._run_max_s = item.run_s
+        if item.wait_s > self._wait_max_s:
+            self._wait_max_s = item.wait_s
         outputs = item.outputs
         if outputs is None:
             self.failed += 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from hush.errors import OutputError
-from hush.model.contract import Flaw, Parameters, RunIn
+from hush.model.contract import Direct, Flaw, Parameters, RunIn
 from hush.model.node import Node
 from hush.model.options import CodeOptions
 from hush.model.policies import one_of
@@ -152,6 +152,19 @@ class CodeNode(Node):
     def required_outputs(self) -> frozenset[str] | None:
         """Return the declared outputs that must be there."""
         return self._required
+
+    def direct(self) -> Direct | None:
+        """Return the call of the function, where it is made on the event loop."""
+        function, shape = self.code_fn, self._shape
+        # What a subclass does besides is its own.
+        own = type(self).execute is CodeNode.execute
+        if function is None or shape is None or shape.positional or not own:
+            return None
+        if is_async(function):
+            return Direct(function, awaited=True, outputs=self._outputs)
+        if (self.run_in or ("loop" if self._lambda else "thread")) == "loop":
+            return Direct(function, awaited=False, outputs=self._outputs)
+        return None
 
     async def execute(self, inputs: dict[str, Any], ctx: NodeContext) -> Mapping[str, Any]:
         """Call the function."""

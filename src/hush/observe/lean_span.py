@@ -1,0 +1,424 @@
+"""A lean span: one of the SDK's, of which only that is made which somebody looks at.
+
+Most spans of a run are opened and closed by us and read by exporters, and nobody else ever
+touches them. Such a span needs no lock, no bounded lists and no cleaning of what is known to
+be clean. So its record is made at its end; and whoever does touch it before, finds a span of
+the SDK's, which it becomes at that moment.
+
+A :class:`Maker` knows what all spans of a run have in common. There is one only where it is
+known what the SDK would do: its samplers, its limits, its processors one after the other. In
+all other cases the SDK makes the spans. Imported only where there is an SDK.
+"""
+
+from __future__ import annotations
+
+import threading
+from random import getrandbits
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import _RUNTIME_CONTEXT
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+from opentelemetry.sdk.trace import (
+    ReadableSpan,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    Tracer,
+    _Span,
+)
+from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import (
+    Decision,
+    ParentBased,
+    Sampler,
+    StaticSampler,
+)
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from hush import semconv
+from hush.observe.own_span import OwnSpan, gate, unsampled
+from hush.observe.pins import ours
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.trace import Link, Span
+
+    from hush.observe.budget import Count
+    from hush.observe.own_span import Home
+
+__all__ = ("EMPTY", "LeanSpan", "Maker", "maker_for", "nothing_below", "place")
+
+ATTRIBUTES: Final = 64
+"""More than a span has of ours: a limit below it is the SDK's to keep."""
+LAZY: Final = frozenset(
+    (
+        "_attributes",
+        "_events",
+        "_instrumentation_info",
+        "_instrumentation_scope",
+        "_limits",
+        "_links",
+        "_lock",
+        "_record_end_metrics",
+        "_resource",
+        "_sampler",
+        "_span_processor",
+    )
+)
+"""What a span of the SDK's has and this one gets once it is asked for."""
+NO_STARTS: Final = (
+    SpanProcessor.on_start,
+    BatchSpanProcessor.on_start,
+    SimpleSpanProcessor.on_start,
+)
+"""What does nothing when a span starts."""
+
+EMPTY: Final = BoundedAttributes()
+"""Attributes of what has none."""
+
+_becoming = threading.Lock()
+_new = object.__new__
+_new_tuple = tuple.__new__
+
+
+class Maker:
+    """What the spans of one run have in common.
+
+    Attributes:
+        context: identity of the run's own span.
+        attributes: the fields of the attributes of a span that has ended.
+        record: the fields of its record.
+        endings: whether processors want to be told that a span is ending.
+        processor: is told of each span.
+        limits: of the provider.
+    """
+
+    __slots__ = (
+        "_flags",
+        "_listeners",
+        "_metrics",
+        "_metrics_kept",
+        "_random",
+        "_starts",
+        "_state",
+        "_trace_id",
+        "attributes",
+        "context",
+        "endings",
+        "limits",
+        "new_id",
+        "processor",
+        "record",
+        "tracer",
+    )
+
+    def __init__(self, tracer: Tracer, context: SpanContext) -> None:
+        """Look at what is the same for all.
+
+        Args:
+            tracer: makes spans as expected, see :func:`maker_for`.
+            context: identity of the run's own span, which is sampled.
+        """
+        self.tracer = tracer
+        self.context = context
+        self.processor: SpanProcessor = tracer.span_processor
+        self.limits = tracer._span_limits  # noqa: SLF001  # has no public name
+        self._metrics = tracer._tracer_metrics  # noqa: SLF001  # likewise
+        self._metrics_kept = type(self._metrics) is not NoOpTracerMetrics
+        self.new_id = tracer.id_generator.generate_span_id
+        self._random = type(tracer.id_generator) is RandomIdGenerator
+        self._trace_id = context.trace_id
+        flags = TraceFlags.SAMPLED
+        if context.trace_flags.random_trace_id:
+            flags |= TraceFlags.RANDOM_TRACE_ID
+        self._flags, self._state = TraceFlags(flags), context.trace_state
+        self.attributes: dict[str, Any] = {
+            "_dict": None,
+            "maxlen": self.limits.max_span_attributes,
+            "dropped": 0,
+            "max_value_len": None,
+            "_lock": _becoming,
+            "_immutable": True,
+        }
+        self.record: dict[str, Any] = {
+            "_name": "",
+            "_context": context,
+            "_kind": SpanKind.INTERNAL,
+            "_instrumentation_info": tracer.instrumentation_info,
+            "_instrumentation_scope": tracer._instrumentation_scope,  # noqa: SLF001  # as the SDK's tracer
+            "_parent": None,
+            "_start_time": 0,
+            "_end_time": 0,
+            "_attributes": None,
+            # Nobody adds to the lists of a span that has ended.
+            "_events": BoundedList(self.limits.max_events),
+            "_links": BoundedList(self.limits.max_links),
+            "_resource": tracer.resource,
+            "_status": LeanSpan._status,  # noqa: SLF001  # this module's own
+        }
+        self._listeners: tuple[Any, ...] | None = None
+        self._starts = self.endings = False
+
+    def identity(self) -> SpanContext:
+        """Return the identity of another span of the run."""
+        number = getrandbits(64) if self._random else 0
+        if number:
+            # As the SDK's generator and the constructor do it, which would look if both ids
+            # are valid.
+            return _new_tuple(
+                SpanContext, (self._trace_id, number, False, self._flags, self._state, True)
+            )
+        return SpanContext(
+            self._trace_id,
+            self.new_id(),
+            is_remote=False,
+            trace_flags=self._flags,
+            trace_state=self._state,
+        )
+
+    def fits(self, context: SpanContext) -> bool:
+        """Say whether what is below another span is as what is below the run's."""
+        own = self.context
+        return context[0] == own[0] and not context.is_remote and context[3:5] == own[3:5]
+
+    def make(
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: SpanContext,
+        attributes: dict[str, Any],
+        links: Sequence[Link] | None,
+        start_ns: int,
+    ) -> LeanSpan:
+        """Make a span and tell the processors of its start.
+
+        Args:
+            name: its name.
+            kind: its kind.
+            parent: identity of the span around it.
+            attributes: stay shared with the caller; values as the SDK would have them.
+            links: to other spans.
+            start_ns: when it starts, in nanoseconds since the epoch.
+        """
+        span = _new(LeanSpan)
+        span.__dict__ = {
+            "identity": self.identity(),
+            "_maker": self,
+            "_name": name,
+            "_parent": parent,
+            "_start_time": start_ns,
+            "_held": attributes,
+            "processor": self.processor,
+        }
+        if kind is not SpanKind.INTERNAL:
+            span._kind = kind  # noqa: SLF001  # as the SDK's constructor
+        if links:
+            span._held_links = links  # noqa: SLF001  # this module's own
+        if self._metrics_kept:
+            span._record_end_metrics = self._metrics.start_span(parent, Decision.RECORD_AND_SAMPLE)  # noqa: SLF001  # as the SDK's tracer
+        processor: Any = self.processor
+        if processor._span_processors is not self._listeners:  # noqa: SLF001  # has no public name
+            self._look(processor._span_processors)  # noqa: SLF001  # likewise
+        if self._starts:
+            # They read identities on our behalf.
+            with ours:
+                processor.on_start(span, parent_context=None)
+        return span
+
+    def _look(self, listeners: tuple[Any, ...]) -> None:
+        """Find out whom starts and endings have to be told."""
+        self._listeners = listeners
+        self._starts = any(_has(one, "on_start", NO_STARTS) for one in listeners)
+        nothing = (SpanProcessor._on_ending,)  # noqa: SLF001  # the SDK's hook has this name
+        self.endings = any(_has(one, "_on_ending", nothing) for one in listeners)
+
+
+def _has(processor: Any, hook: str, nothing: tuple[Any, ...]) -> bool:
+    """Say whether a processor does anything at a hook."""
+    own = getattr(processor, "__dict__", {})
+    return hook in own or getattr(type(processor), hook, None) not in nothing
+
+
+class LeanSpan(OwnSpan):
+    """A span that becomes one of the SDK's once anybody but us does anything with it."""
+
+    # What the SDK's constructor sets, where it is the same for most.
+    _kind = SpanKind.INTERNAL
+    _status = Status(StatusCode.UNSET)
+    _end_time: int | None = None
+    _record_exception = False
+    _set_status_on_exception = False
+    _trace_config = None
+    _held: dict[str, Any]
+    _held_links: Sequence[Link] = ()
+    _maker: Maker
+    home: Home | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in LAZY:
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg)
+        self._become()
+        return self.__dict__[name]
+
+    @property
+    def touched(self) -> bool:
+        """Whether it has become one of the SDK's."""
+        return "_lock" in self.__dict__
+
+    def _become(self) -> None:
+        with _becoming:
+            mine = self.__dict__
+            if "_lock" in mine:
+                return
+            maker = self._maker
+            tracer, limits = maker.tracer, maker.limits
+            mine["_limits"] = limits
+            mine["_resource"] = tracer.resource
+            mine["_instrumentation_scope"] = tracer._instrumentation_scope  # noqa: SLF001  # as the SDK's tracer
+            mine["_instrumentation_info"] = tracer.instrumentation_info
+            mine["_sampler"] = tracer.sampler
+            mine["_span_processor"] = gate
+            mine.setdefault("_record_end_metrics", None)
+            attributes = BoundedAttributes(
+                limits.max_span_attributes,
+                immutable=False,
+                max_value_len=limits.max_span_attribute_length,
+            )
+            attributes._dict.update(self._held)  # noqa: SLF001  # they are clean
+            attributes._immutable = self._end_time is not None  # noqa: SLF001  # as at the SDK's end
+            mine["_attributes"] = attributes
+            mine["_events"] = BoundedList(limits.max_events)
+            mine["_links"] = self._new_links(self._held_links)
+            mine["_lock"] = threading.Lock()
+
+    def finish(self, end_ns: int) -> None:
+        """End, as far as we are concerned.
+
+        Args:
+            end_ns: when, in nanoseconds since the epoch.
+        """
+        mine = self.__dict__
+        with _becoming:
+            # From here on nobody else can end it; or somebody did something with it.
+            bare = "_lock" not in mine
+            if bare:
+                mine["_end_time"] = end_ns
+        if not bare:
+            there = self._attributes or {}
+            late = {name: value for name, value in self._held.items() if name not in there}
+            if late and self._end_time is None:
+                # Written while it was becoming another.
+                self.set_attributes(late)
+            self.end(end_time=end_ns)
+            return
+        if "_record_end_metrics" in mine:
+            mine["_record_end_metrics"]()
+        if self._maker.endings:
+            gate._on_ending(self)  # noqa: SLF001  # as the SDK's span
+        if self.home is None:
+            self.leave()
+        else:
+            self.home.ended(self)
+
+    def leave(self) -> None:
+        """Hand the span to the processors, now that it is decided."""
+        mine = self.__dict__
+        if "_lock" in mine or self.causes:
+            super().leave()
+            return
+        maker = self._maker
+        attributes = _new(BoundedAttributes)
+        attributes.__dict__ = maker.attributes.copy()
+        attributes._dict = mine["_held"]  # noqa: SLF001  # they are clean
+        readable = _new(ReadableSpan)
+        readable.__dict__ = record = maker.record.copy()
+        record["_name"] = mine["_name"]
+        record["_context"] = unsampled(mine["identity"]) if self.omitted else mine["identity"]
+        record["_parent"] = mine["_parent"]
+        record["_start_time"] = mine["_start_time"]
+        record["_end_time"] = mine["_end_time"]
+        record["_attributes"] = attributes
+        if "_kind" in mine:
+            record["_kind"] = mine["_kind"]
+        if "_held_links" in mine:
+            record["_links"] = tuple(mine["_held_links"])
+        maker.processor.on_end(readable)
+
+
+def place(span: Span, context: SpanContext, home: Home, count: Count) -> OwnSpan | None:
+    """Give a lean span its home; arguments as for :func:`hush.observe.own_span.adopt`."""
+    del context
+    assert isinstance(span, LeanSpan)  # noqa: S101  # only such spans are asked for
+    span.home, span.count = home, count
+    return span
+
+
+def maker_for(tracer: Any, span: Span, context: SpanContext) -> Maker | None:
+    """Return what makes the spans below a run's own; None where the SDK has to.
+
+    Args:
+        tracer: of any provider.
+        span: the run's own.
+        context: its identity.
+    """
+    # The classes themselves: of what others derive from them nothing is known.
+    if type(tracer) is not Tracer or type(span) not in (_Span, OwnSpan, LeanSpan):
+        return None
+    if type(tracer.span_processor) is not SynchronousMultiSpanProcessor:
+        return None
+    if type(_RUNTIME_CONTEXT) is not ContextVarsRuntimeContext:
+        return None
+    if not context.trace_flags.sampled or not context.is_valid:
+        return None
+    if not _keeps_sampling(tracer.sampler):
+        return None
+    limits = tracer._span_limits  # noqa: SLF001  # has no public name
+    rooms = (
+        (limits.max_span_attributes, ATTRIBUTES),
+        (limits.max_links, semconv.LINK_LIMIT + 1),
+    )
+    if any(limit is not None and limit < room for limit, room in rooms):
+        return None
+    if limits.max_span_attribute_length is not None or limits.max_attribute_length is not None:
+        return None
+    return Maker(tracer, context)
+
+
+def nothing_below(tracer: Any, context: SpanContext) -> bool:
+    """Say whether it is known that nothing below a span is recorded, since that is not.
+
+    Args:
+        tracer: of any provider.
+        context: the span's identity.
+    """
+    if type(tracer) is not Tracer or context.trace_flags.sampled:
+        return False
+    return _decides(tracer.sampler, "_local_parent_not_sampled") is Decision.DROP
+
+
+def _keeps_sampling(sampler: Sampler) -> bool:
+    """Say whether a sampler takes each child of a span that it has taken, as it is."""
+    return _decides(sampler, "_local_parent_sampled") is Decision.RECORD_AND_SAMPLE
+
+
+def _decides(sampler: Sampler, of_parent: str) -> Decision | None:
+    """Return what the SDK's samplers always decide; None where that is not known.
+
+    Args:
+        sampler: any.
+        of_parent: whom one that follows the parent asks.
+    """
+    if isinstance(sampler, ParentBased) and _is_the_sdks(sampler, ParentBased):
+        sampler = getattr(sampler, of_parent)
+    if not isinstance(sampler, StaticSampler) or not _is_the_sdks(sampler, StaticSampler):
+        return None
+    return sampler._decision  # noqa: SLF001  # has no public name
+
+
+def _is_the_sdks(sampler: Sampler, kind: type[Sampler]) -> bool:
+    return type(sampler).should_sample is kind.should_sample

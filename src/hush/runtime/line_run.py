@@ -1,0 +1,167 @@
+"""A line: a graph whose nodes are calls, each of which waits for the one before it only.
+
+Which node's turn it is needs no bookkeeping here: nothing is skipped, nothing joined, and
+one node runs at a time. The facts are the same as of any graph
+(:mod:`hush.runtime.scheduler`).
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from hush.runtime import presence
+from hush.runtime.direct_run import DirectRun
+from hush.runtime.failing import BodyFailedError
+from hush.runtime.node_run import AT_ONCE, Release
+from hush.runtime.presence import MapNow, NodeNow, WaitNow
+from hush.runtime.trail import NO_TRAIL, along, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextvars import Context
+
+    from hush.runtime.state import Frame, Run
+    from hush.runtime.trail import Trail
+
+__all__ = ("LineRun", "run_line")
+
+
+async def run_line(frame: Frame, run: Run) -> Trail:
+    """Run such a graph once.
+
+    Args:
+        frame: its values; written to.
+        run: the run that it belongs to; goes the straight way.
+
+    Returns:
+        Its critical path.
+
+    Raises:
+        BodyFailedError: a node failed.
+    """
+    line = LineRun(run, frame)
+    presence.enter(line)
+    try:
+        await line.drive(copy_context())
+        return line.trail()
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            frame.lineage.cut = line.trail()
+        raise
+    finally:
+        presence.leave(line)
+
+
+class LineRun:
+    """Runs lines, one at a time."""
+
+    __slots__ = ("_direct", "_frame", "_node", "_since", "_took", "run")
+
+    def __init__(self, run: Run, frame: Frame) -> None:
+        """Prepare to run lines.
+
+        Args:
+            run: the run that they belong to.
+            frame: values of the first one.
+        """
+        self.run = run
+        self._frame = frame
+        self._direct = DirectRun(frame, run, frame.lineage, frame.depth + 1)
+        self._took: list[float] = []
+        self._node = -1
+        """Index of the node that is running."""
+        self._since = 0.0
+
+    def renew(self) -> None:
+        """Take another line of the same plan, which the frame holds now."""
+        self._took = []
+
+    async def drive(self, context: Context) -> None:
+        """Run the line.
+
+        Args:
+            context: each node gets a copy of it.
+
+        Raises:
+            BodyFailedError: a node failed.
+        """
+        run, frame, direct, took = self.run, self._frame, self._direct, self._took
+        plan, clock, release = frame.plan, run.clock, AT_ONCE
+        cancelled = run.caller.cancelled
+        self._since = clock()
+        for i in plan.line or ():
+            self._node = i
+            node = plan.nodes[i]
+            failed = None
+            outputs: Mapping[str, Any] = {}
+            try:
+                if direct.open(node, release, context.copy()):
+                    await direct.stamp.breathe()
+                given = direct.start()
+                outputs = await direct.go_on() if given is None else given
+            except BaseException as error:  # noqa: BLE001  # raised again unless it is a failure
+                try:
+                    failed = await direct.unusual(error)
+                except BaseException:
+                    took.append(clock() - self._since)
+                    raise
+            ended = clock()
+            took.append(ended - self._since)
+            self._since = ended
+            if failed is not None:
+                raise BodyFailedError(failed.failures, failed.culprit, self.trail())
+            if node.reads:
+                frame.outputs[i] = outputs
+            if direct.writes is not None:
+                for key, value in direct.writes.items():
+                    frame.write(key, value)
+            else:
+                for key, name in node.copies or ():
+                    if name in outputs:
+                        frame.values[key] = outputs[name]
+                        frame.wrote[key] = None
+            if frame.index is None:
+                run.state.keep(f"{frame.path}.{node.name}", outputs)
+            if cancelled():
+                # A node's code has caught what asyncio delivers only once.
+                await run.caller.give_way()
+            if run.watched:
+                release = Release(direct.token, (direct.token,))
+        self._node = -1
+
+    def trail(self) -> Trail:
+        """Return the critical path up to now."""
+        frame = self._frame
+        nodes, line = frame.plan.nodes, frame.plan.line or ()
+        took = zip(self._took, line, strict=False)
+        return shortened(along([(max(0.0, s), nodes[i].name, NO_TRAIL) for s, i in took]))
+
+    # --- what is going on, asked from any thread -----------------------------------------
+
+    @property
+    def engine(self) -> object:
+        """Who runs it."""
+        return self.run.engine
+
+    @property
+    def run_key(self) -> tuple[str, str, float]:
+        """Run id, name of the run's graph, and when the run began."""
+        return self.run.state.run_id, self.run.plan.name, self.run.began
+
+    def nodes_now(self, now: float) -> Iterator[NodeNow]:
+        """Yield the node that is running."""
+        i, frame, since = self._node, self._frame, self._since
+        if i >= 0:
+            node = frame.plan.nodes[i]
+            yield NodeNow(f"{frame.path}.{node.name}", node.kind, now - since)
+
+    def waits_now(self, now: float) -> Iterator[WaitNow]:
+        """Yield nothing: nobody waits for several."""
+        del now
+        return iter(())
+
+    def maps_now(self, now: float) -> Iterator[MapNow]:
+        """Yield nothing: it is no map."""
+        del now
+        return iter(())
