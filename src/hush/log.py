@@ -11,12 +11,12 @@ import logging
 import traceback
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import structlog
-
 from hush.errors import text_of
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
+
+    import structlog
 
 __all__ = ("EVENT", "get_logger", "log_fault")
 
@@ -26,14 +26,14 @@ FRAMES = 8
 EVENT: Final = "hush_event"
 """Attribute of a record: the event as data, and its fields."""
 
-_text = structlog.processors.KeyValueRenderer(key_order=["event"])
-
 
 def _render(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    from structlog.processors import KeyValueRenderer  # noqa: PLC0415  # see get_logger
+
     data = dict(event)
-    return (_text(logger, method, event),), {"extra": {EVENT: data}}
+    return (KeyValueRenderer(key_order=["event"])(logger, method, event),), {"extra": {EVENT: data}}
 
 
 def get_logger(name: str = "hush") -> structlog.stdlib.BoundLogger:
@@ -45,6 +45,9 @@ def get_logger(name: str = "hush") -> structlog.stdlib.BoundLogger:
     Returns:
         A structlog logger; keyword arguments become key=value behind the event.
     """
+    # It brings much with it; most processes that import this package never log anything.
+    import structlog  # noqa: PLC0415  # as above
+
     logger = structlog.wrap_logger(
         logging.getLogger(name),
         processors=[structlog.stdlib.filter_by_level, _render],

@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.lowlevel
-import anyio.to_process
 
 from hush.executors.caller import TaskCaller
 from hush.executors.threads import AwaitedCall, LeavableCall, abandoned_threads, unlimited
@@ -109,7 +108,10 @@ class InProcess:
         borrower = object()
         waited_s = await _acquire(limiter, borrower)
         try:
-            value = await anyio.to_process.run_sync(call, cancellable=True, limiter=unlimited())
+            # It brings all of subprocess with it; few workflows have nodes in processes.
+            from anyio import to_process  # noqa: PLC0415  # as above
+
+            value = await to_process.run_sync(call, cancellable=True, limiter=unlimited())
         finally:
             limiter.release_on_behalf_of(borrower)
         return value, waited_s

@@ -8,8 +8,6 @@ import sys
 import threading
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, cast
 
-import structlog
-
 from hush import semconv
 from hush.errors import type_name
 from hush.observe.log_lines import line_of
@@ -111,6 +109,8 @@ def _json(line: dict[str, Any], *, ascii_only: bool) -> str:
 
 
 def _console(*, colours: bool) -> Callable[[dict[str, Any]], str]:
+    import structlog  # noqa: PLC0415  # it brings much with it, see hush.log
+
     render = structlog.dev.ConsoleRenderer(
         colors=colours,
         sort_keys=False,

@@ -12,8 +12,6 @@ import threading
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-import structlog
-
 from hush.log import EVENT
 from hush.observe.log_export import ExportHandler, export_wanted, logger_provider, stop
 from hush.observe.log_output import LineHandler
@@ -87,6 +85,8 @@ class LoggingSetUp:
             for handler in self._replaced:
                 root.addHandler(handler)
             root.setLevel(self._level)
+            import structlog  # noqa: PLC0415  # it brings much with it, see hush.log
+
             if self._structlog is None:
                 structlog.reset_defaults()
             else:
@@ -155,6 +155,8 @@ def configure_logging(
             _current.restore()
         root = logging.getLogger()
         replaced = tuple(one for one in root.handlers if _writes_to_standard_stream(one))
+        import structlog  # noqa: PLC0415  # it brings much with it, see hush.log
+
         known = structlog.get_config() if structlog.is_configured() else None
         made_now = LoggingSetUp(tuple(handlers), replaced, root.level, known, ending)
         for handler in replaced:
