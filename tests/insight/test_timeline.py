@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hush import semconv
 from hush.insight.glyphs import ASCII, FINE
 from hush.insight.record import EventRecord, SpanRecord
-from hush.insight.timeline import NOTHING, RUN, WAIT, Timeline, in_flight_peak, waits_of
+from hush.insight.timeline import NOTHING, RUN, WAIT, Timeline, in_flight_peak
+from hush.insight.waits import waits_of
 
 SECOND = 1_000_000_000
 INSTANTS = st.integers(0, 2_000)

@@ -12,12 +12,12 @@ import html
 from typing import TYPE_CHECKING, Final
 
 from hush import semconv
-from hush.insight.calls import is_call, usage_line
+from hush.insight.calls import usage_line
 from hush.insight.glyphs import FINE
 from hush.insight.outcome import outcome_of, remark_on
 from hush.insight.rows import Fold, choose_lines
 from hush.insight.summary import summarise
-from hush.insight.timeline import waits_of
+from hush.insight.waits import waits_in
 from hush.insight.wording import clean, counted, fold_text, format_duration, item_key, span_label
 
 if TYPE_CHECKING:
@@ -164,18 +164,8 @@ def _bar(row: Row, colour: str, tree: TraceTree) -> str:
 
 def _stretches(row: Row, record: SpanRecord) -> Iterator[tuple[int, int, bool]]:
     """Yield from when to when a span waited or ran, in order and without overlap."""
-    parent = row.node.parent
-    not_before_ns = record.start_ns if parent is None else parent.record.start_ns
-    calls = [
-        child.record
-        for child in row.chain[-1].children
-        if is_call(child.record) and semconv.LLM_HEDGE not in child.record.attributes
-    ]
-    waits = waits_of(record, not_before_ns, calls)
-    for node in row.merged:
-        waits += waits_of(node.record, record.start_ns, calls)
     at = record.start_ns
-    for from_ns, to_ns in sorted(waits):
+    for from_ns, to_ns in sorted(waits_in(*row.chain)):
         until = min(to_ns, record.end_ns)
         if from_ns < record.start_ns:
             yield from_ns, min(until, record.start_ns), True

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from hush import semconv
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hush.insight.glyphs import Glyphs
     from hush.insight.record import SpanRecord
 
-__all__ = ("NOTHING", "RUN", "WAIT", "Timeline", "in_flight_peak", "waits_of")
+__all__ = ("NOTHING", "RUN", "WAIT", "Timeline", "in_flight_peak")
 
 NOTHING: Final = 0
 WAIT: Final = 1
@@ -27,7 +25,6 @@ RUN: Final = 2
 
 _TICK_CELLS = 7  # at least so far apart, so that labels have room
 _NICE = (1, 2, 5)
-_WAITING = frozenset({semconv.SPAN_NODE, semconv.SPAN_ITEM, semconv.SPAN_ATTEMPT})
 # (from this many seconds on, seconds of one, unit)
 _AXIS_UNITS = ((7_200.0, 3_600.0, "h"), (300.0, 60.0, "min"), (1.0, 1.0, "s"), (1e-3, 1e-3, "ms"))
 
@@ -163,41 +160,3 @@ def in_flight_peak(records: Sequence[SpanRecord]) -> int:
         count += change
         peak = max(peak, count)
     return max(peak, min(1, len(records)))
-
-
-def waits_of(
-    record: SpanRecord, not_before_ns: int, calls: Iterable[SpanRecord] = ()
-) -> list[tuple[int, int]]:
-    """Return when a span waited, as far as it says so.
-
-    An item's waits for a slot and for the source come before its start, and so does a
-    call's for a limiter; a node's for a limiter is at its start unless its calls say better.
-    The pause before another attempt follows the event that announced it.
-
-    Args:
-        record: the span.
-        not_before_ns: start of what contains it; no wait is taken to begin earlier.
-        calls: the calls to language models directly inside it.
-
-    Returns:
-        Stretches from and to, in nanoseconds since the epoch.
-    """
-    waits: list[tuple[int, int]] = []
-    lead_s = record.seconds(semconv.WAIT_SLOT_S) + record.seconds(semconv.WAIT_SOURCE_S)
-    if lead_s:
-        waits.append((max(not_before_ns, record.start_ns - round(lead_s * 1e9)), record.start_ns))
-    limiter_s = record.seconds(semconv.WAIT_LIMITER_S)
-    before = [
-        (max(not_before_ns, call.start_ns - round(call_s * 1e9)), call.start_ns)
-        for call in ((record,) if record.prefix == semconv.SPAN_CHAT else calls)
-        if (call_s := call.seconds(semconv.WAIT_LIMITER_S))
-    ]
-    waits += before
-    # Of what runs several things side by side, the sum of their waits is no stretch of time.
-    if limiter_s and not before and record.prefix in _WAITING:
-        waits.append((record.start_ns, record.start_ns + round(limiter_s * 1e9)))
-    for event in record.events:
-        pause_s = event.attributes.get(semconv.BACKOFF_S)
-        if event.name == semconv.EVENT_RETRY and isinstance(pause_s, int | float):
-            waits.append((event.time_ns, event.time_ns + round(pause_s * 1e9)))
-    return waits

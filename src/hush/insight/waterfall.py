@@ -21,7 +21,8 @@ from hush.insight.glyphs import choose_glyphs
 from hush.insight.outcome import outcome_of, remark_on
 from hush.insight.rows import Fold, Line, Row, choose_lines
 from hush.insight.summary import summarise
-from hush.insight.timeline import NOTHING, RUN, Timeline, waits_of
+from hush.insight.timeline import NOTHING, RUN, Timeline
+from hush.insight.waits import waits_in
 from hush.insight.wording import clean, fold_text, format_duration, span_label
 
 if TYPE_CHECKING:
@@ -253,17 +254,8 @@ class _Drawing:
         return text
 
     def _bar(self, row: Row, style: str) -> Text:
-        record, glyphs, parent = row.node.record, self._glyphs, row.node.parent
-        not_before_ns = record.start_ns if parent is None else parent.record.start_ns
-        calls = [
-            child.record
-            for child in row.chain[-1].children
-            if is_call(child.record) and semconv.LLM_HEDGE not in child.record.attributes
-        ]
-        waits = waits_of(record, not_before_ns, calls)
-        for node in row.merged:
-            waits += waits_of(node.record, record.start_ns, calls)
-        halves = self._time.bar(record.start_ns, record.end_ns, waits)
+        record, glyphs = row.node.record, self._glyphs
+        halves = self._time.bar(record.start_ns, record.end_ns, waits_in(*row.chain))
         bar = Text()
         for left, right in zip(halves[::2], halves[1::2], strict=True):
             if RUN in {left, right}:

@@ -19,7 +19,7 @@ from hush.insight.page.findings import Findings
 from hush.insight.page.places import Places, path_steps
 from hush.insight.page.sentences import sentences_of
 from hush.insight.summary import is_origin, summarise
-from hush.insight.timeline import waits_of
+from hush.insight.waits import waits_in
 from hush.insight.wording import counted, error_text, item_key, span_label
 
 if TYPE_CHECKING:
@@ -183,17 +183,11 @@ class _Writer:
 
     def _waits(self, node: TreeNode) -> list[list[Any]]:
         """Return stretches of waiting: of what kind, from when, to when."""
-        record, parent = node.record, node.parent
-        not_before_ns = record.start_ns if parent is None else parent.record.start_ns
-        calls = [
-            child.record
-            for child in node.children
-            if is_call(child.record) and semconv.LLM_HEDGE not in child.record.attributes
-        ]
+        record = node.record
         retries = {e.time_ns for e in record.events if e.name == semconv.EVENT_RETRY}
         slot = record.seconds(semconv.WAIT_SLOT_S) >= record.seconds(semconv.WAIT_SOURCE_S)
         waits = []
-        for from_ns, to_ns in waits_of(record, not_before_ns, calls):
+        for from_ns, to_ns in waits_in(node):
             kind = "limiter"
             if from_ns in retries:
                 kind = "backoff"
