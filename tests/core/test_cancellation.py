@@ -28,6 +28,7 @@ from hush.core import (
     WhileLoopNode,
 )
 from hush.testing import capture_spans
+from tests.core.cancelling import cancelled_after
 
 
 def everything():
@@ -95,22 +96,7 @@ async def test_cancellation_at_every_checkpoint():
     finished = cancelled = 0
     before = threading.active_count()
     while finished < 3:
-        with capture_spans() as captured:
-            result = None
-            with anyio.CancelScope() as scope:
-                async with anyio.create_task_group() as group:
-
-                    async def canceller(after=steps):
-                        for _ in range(after):
-                            await anyio.sleep(0)
-                        scope.cancel()  # of this round
-
-                    group.start_soon(canceller)
-                    result = await engine.run()
-                    group.cancel_scope.cancel()
-        assert captured.open_spans == ()
-        if captured.spans:
-            captured.tree.assert_sound()
+        captured, result = await cancelled_after(steps, engine)
         if result is None:
             cancelled += 1
             if captured.spans:

@@ -8,10 +8,9 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import anyio
 import pytest
 
-from hush.core import END, PARENT, START, Each, GraphNode, Hush, MapNode, code_node
+from hush.core import Hush
 from hush.insight.formats.jaeger_api import fetch_trace
 from hush.insight.formats.jaeger_json import to_jaeger_json
 from hush.insight.formats.otlp_json import to_otlp_json
@@ -22,7 +21,7 @@ from hush.insight.store import TraceStore
 from hush.insight.tree import TraceTree
 from hush.testing import capture_spans
 from tests.e2e.jaeger_server import JaegerServer
-from tests.insight.records import a_run, same
+from tests.insight.records import a_run, report, same
 
 ARRIVAL_S = 20.0
 WIDE = 20_000
@@ -63,19 +62,8 @@ def by_id(tree: TraceTree) -> dict[str, SpanRecord]:
 
 
 async def captured_run() -> TraceTree:
-    @code_node
-    async def score(item: int) -> dict[str, int]:
-        await anyio.sleep(0)
-        return {"y": 1 // (item - 3)}
-
-    with GraphNode(name="report") as graph:
-        with MapNode(
-            name="scores", inputs={"item": Each(PARENT["items"])}, on_error="collect"
-        ) as mapped:
-            START >> score(inputs={"item": PARENT}, outputs={"y": PARENT}) >> END
-        START >> mapped >> END
     with capture_spans() as capture:
-        await Hush(graph).run(inputs={"items": list(range(8))})
+        await Hush(report()).run(inputs={"items": list(range(8))})
     return TraceTree(capture.spans)
 
 

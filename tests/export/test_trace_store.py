@@ -13,21 +13,20 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import anyio
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from hush.core import END, PARENT, START, Each, GraphNode, Hush, MapNode, code_node
+from hush.core import END, PARENT, START, GraphNode, Hush, code_node
 from hush.export.trace_store import TraceStoreProcessor
 from hush.insight.record import SpanRecord
 from hush.insight.store import TraceStore
 from hush.observe.tracing import override_provider
 from hush.testing import capture_spans
 from tests.export.spans import wait_for
-from tests.insight.records import same
+from tests.insight.records import report, same
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,20 +70,8 @@ def ended(tracer: trace.Tracer, count: int) -> None:
 
 
 async def test_run_is_in_the_store_as_it_was_captured(processor: TraceStoreProcessor):
-    @code_node
-    async def score(item: int) -> dict[str, int]:
-        await anyio.sleep(0)
-        return {"y": 1 // (item - 3)}
-
-    with GraphNode(name="report") as graph:
-        with MapNode(
-            name="scores", inputs={"item": Each(PARENT["items"])}, on_error="collect"
-        ) as mapped:
-            START >> score(inputs={"item": PARENT}, outputs={"y": PARENT}) >> END
-        START >> mapped >> END
-
     with capture_spans(processors=[processor]) as capture:
-        await Hush(graph).run(inputs={"items": list(range(8))})
+        await Hush(report()).run(inputs={"items": list(range(8))})
         assert processor.force_flush(20_000)
         tree = processor.store.trace("last")
 

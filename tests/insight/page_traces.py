@@ -30,6 +30,8 @@ ConnectionResetError: connection reset by peer
 class Spans(list[SpanRecord]):
     """Spans of one trace, times in milliseconds after its start."""
 
+    began_ms = BEGAN_MS
+
     def add(
         self,
         name: str,
@@ -53,8 +55,8 @@ class Spans(list[SpanRecord]):
             span_id=f"{len(self) + 1:016x}",
             parent_id=None if inside is None else inside.span_id,
             name=name,
-            start_ns=at(start),
-            end_ns=at(end),
+            start_ns=round((self.began_ms + start) * MS),
+            end_ns=round((self.began_ms + end) * MS),
             status="error" if error else "unset",
             status_description=error or None,
             attributes=attributes,

@@ -1,4 +1,4 @@
-"""Spans for tests of what reads and writes traces: anything that a record can hold."""
+"""Spans for tests of what reads and writes traces: anything that a record can hold, and real ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
 from hypothesis import strategies as st
 
 from hush import semconv
+from hush.core import END, PARENT, START, Each, GraphNode, MapNode, code_node
 from hush.insight.record import EventRecord, LinkRecord, SpanRecord
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -142,3 +144,20 @@ def a_run(
         kind="server",
     )
     return [*nodes, dataclasses.replace(run, **root)]
+
+
+def report() -> GraphNode:
+    """Return a graph whose run has a failed item among good ones; it takes ``items``."""
+
+    @code_node
+    async def score(item: int) -> dict[str, int]:
+        await anyio.sleep(0)
+        return {"y": 1 // (item - 3)}
+
+    with GraphNode(name="report") as graph:
+        with MapNode(
+            name="scores", inputs={"item": Each(PARENT["items"])}, on_error="collect"
+        ) as mapped:
+            START >> score(inputs={"item": PARENT}, outputs={"y": PARENT}) >> END
+        START >> mapped >> END
+    return graph

@@ -18,8 +18,9 @@ from hush.insight.legend import legend_of
 from hush.insight.record import EventRecord, SpanRecord
 from hush.insight.tree import TraceTree
 from hush.insight.waterfall import print_waterfall, render_waterfall
+from tests.insight import page_traces
+from tests.insight.page_traces import TRACE
 
-TRACE = "0af7651916cd43dd8448eb211c80319c"
 MS = 1_000_000
 NAMES = st.text(
     st.one_of(st.characters(), st.sampled_from("抓取頁面ｗ한글é\u0301🇩🇪👩\u200d🚀\ufe0f\x1b[]\\")),
@@ -27,8 +28,10 @@ NAMES = st.text(
 )
 
 
-class Spans(list[SpanRecord]):
-    """Spans of one trace, times in milliseconds."""
+class Spans(page_traces.Spans):
+    """Those whose instants are their times."""
+
+    began_ms = 0
 
     def add(
         self,
@@ -41,26 +44,12 @@ class Spans(list[SpanRecord]):
         error: str = "",
         raised: bool = False,
         events: tuple[EventRecord, ...] = (),
-        **attributes: Any,
+        **facts: Any,
     ) -> SpanRecord:
         if raised:
             events = (*events, EventRecord(semconv.EVENT_EXCEPTION, int(end * MS)))
-        if outcome is not None:
-            attributes[semconv.OUTCOME] = outcome
-        record = SpanRecord(
-            trace_id=TRACE,
-            span_id=f"{len(self) + 1:016x}",
-            parent_id=None if inside is None else inside.span_id,
-            name=name,
-            start_ns=int(start * MS),
-            end_ns=int(end * MS),
-            status="error" if error else "unset",
-            status_description=error or None,
-            attributes=attributes,
-            events=events,
-        )
-        self.append(record)
-        return record
+        more = {"outcome": outcome, "error": error, "events": events, "facts": facts}
+        return super().add(name, start, end, inside, **more)
 
     def add_item(
         self, inside: SpanRecord, index: int, start: float, end: float, **more: Any

@@ -23,6 +23,7 @@ from hush.core import (
 )
 from hush.providers import LLMNode, ResourceHub
 from hush.testing import Answer, ErrorReply, Hang, capture_spans
+from tests.core.cancelling import cancelled_after
 from tests.providers.asking import FAST, asks, asks_at_once, asks_each, chats, say, traced, until
 
 ENDLESS = Answer(chunks=["w "] * 2000, chunk_delay_s=0.01)
@@ -175,22 +176,7 @@ async def test_at_every_step_of_the_loop(server):
     steps = cancelled = finished = 0
     async with engine:
         while finished < 3:
-            with capture_spans() as captured:
-                result = None
-                with anyio.CancelScope() as scope:
-                    async with anyio.create_task_group() as group:
-
-                        async def canceller(after=steps):
-                            for _ in range(after):
-                                await anyio.sleep(0)
-                            scope.cancel()  # of this round
-
-                        group.start_soon(canceller)
-                        result = await engine.run()
-                        group.cancel_scope.cancel()
-            assert captured.open_spans == ()
-            if captured.spans:
-                captured.tree.assert_sound()
+            _, result = await cancelled_after(steps, engine)
             assert tasks() == before
             assert resting(engine)
             cancelled += result is None
