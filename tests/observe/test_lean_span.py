@@ -47,7 +47,7 @@ from hush.core import (
     RunError,
     WhileLoopNode,
 )
-from hush.observe import clock, spans
+from hush.observe import clock, lean_span, spans
 from hush.observe.lean_span import LeanSpan
 from hush.observe.tracing import collect_faults, override_provider
 from hush.runtime import cpu, state, stepping
@@ -423,6 +423,19 @@ def test_the_sdk_makes_the_spans_where_it_is_not_known_what_it_would_do():
     lean = {name for name, kinds in by.items() if kinds == {LeanSpan}}
     assert lean == {"plain", "on", "ratio"}
     assert all(by[name] == {_Span} for name in by.keys() - lean)
+
+
+def test_another_sdk_makes_all_spans_itself(monkeypatch):
+    assert lean_span._is_known()
+    monkeypatch.setattr(lean_span, "RECORD", lean_span.RECORD | {"_colour"})
+    assert not lean_span._is_known()
+    monkeypatch.setattr(lean_span, "RECORD", lean_span.RECORD - {"_colour"})
+    monkeypatch.setattr(lean_span, "LAZY", lean_span.LAZY - {"_lock"})
+    assert not lean_span._is_known()
+    monkeypatch.setattr(lean_span, "SpanLimits", lambda: 1 // 0)
+    assert not lean_span._is_known()
+    monkeypatch.setattr(lean_span, "KNOWN", False)
+    assert kinds_of(chain) == {_Span}
 
 
 def test_a_span_that_was_ended_stays_as_it_was(caplog):

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import _RUNTIME_CONTEXT
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
     ReadableSpan,
+    SpanLimits,
     SpanProcessor,
     SynchronousMultiSpanProcessor,
     Tracer,
@@ -70,6 +72,29 @@ LAZY: Final = frozenset(
     )
 )
 """What a span of the SDK's has and this one gets once it is asked for."""
+OF_SPAN: Final = frozenset(("_name", "_parent", "_start_time"))
+"""What each span has from its start."""
+OF_ATTRIBUTES: Final = frozenset(
+    ("_dict", "_immutable", "_lock", "dropped", "max_value_len", "maxlen")
+)
+RECORD: Final = frozenset(
+    (
+        "_attributes",
+        "_context",
+        "_end_time",
+        "_events",
+        "_instrumentation_info",
+        "_instrumentation_scope",
+        "_kind",
+        "_links",
+        "_name",
+        "_parent",
+        "_resource",
+        "_start_time",
+        "_status",
+    )
+)
+"""What the record of a span is made of."""
 NO_STARTS: Final = (
     SpanProcessor.on_start,
     BatchSpanProcessor.on_start,
@@ -366,6 +391,8 @@ def maker_for(tracer: Any, span: Span, context: SpanContext) -> Maker | None:
         span: the run's own.
         context: its identity.
     """
+    if not KNOWN:
+        return None
     # The classes themselves: of what others derive from them nothing is known.
     if type(tracer) is not Tracer or type(span) not in (_Span, OwnSpan, LeanSpan):
         return None
@@ -387,6 +414,23 @@ def maker_for(tracer: Any, span: Span, context: SpanContext) -> Maker | None:
     if limits.max_span_attribute_length is not None or limits.max_attribute_length is not None:
         return None
     return Maker(tracer, context)
+
+
+def _is_known() -> bool:
+    """Say whether the SDK's objects are made of what this module makes them of."""
+    context = SpanContext(1, 2, is_remote=False)
+    nothing = Resource.get_empty()
+    try:
+        span = vars(_Span("", context, resource=nothing, limits=SpanLimits()))
+        return (
+            tuple(context) == (1, 2, False, context.trace_flags, context.trace_state, True)
+            and vars(ReadableSpan("", resource=nothing)).keys() == RECORD
+            and vars(BoundedAttributes()).keys() == OF_ATTRIBUTES
+            # What is not set has been asked for, or stands in the class.
+            and all(name in LAZY or hasattr(LeanSpan, name) for name in span.keys() - OF_SPAN)
+        )
+    except Exception:  # noqa: BLE001  # another SDK may have changed anything
+        return False
 
 
 def nothing_below(tracer: Any, context: SpanContext) -> bool:
@@ -422,3 +466,7 @@ def _decides(sampler: Sampler, of_parent: str) -> Decision | None:
 
 def _is_the_sdks(sampler: Sampler, kind: type[Sampler]) -> bool:
     return type(sampler).should_sample is kind.should_sample
+
+
+KNOWN: Final = _is_known()
+"""Whether this is a version of the SDK that is understood; else it makes all spans itself."""

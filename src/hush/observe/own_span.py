@@ -144,7 +144,14 @@ def adopt(span: Span, context: SpanContext, home: Home, count: Count) -> OwnSpan
 
 def unsampled(context: SpanContext) -> SpanContext:
     """Return an identity with the sampled flag cleared."""
-    flags = TraceFlags(context.trace_flags & ~TraceFlags.SAMPLED)
+    flags = context.trace_flags
+    cleared = _cleared.get(flags)
+    if cleared is None:
+        cleared = _cleared[flags] = TraceFlags(flags & ~TraceFlags.SAMPLED)
     return SpanContext(
-        context.trace_id, context.span_id, context.is_remote, flags, context.trace_state
+        context.trace_id, context.span_id, context.is_remote, cleared, context.trace_state
     )
+
+
+_cleared: dict[int, TraceFlags] = {}
+"""Flags, of which there are 256, without the sampled one."""
