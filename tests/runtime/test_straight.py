@@ -297,3 +297,59 @@ async def test_what_runs_in_items_is_in_the_snapshot(anyio_backend):
     ((run,),) = (picture.runs for picture in pictures)
     assert "g.m[3].w" in {node.path for node in run.nodes}
     assert engine.snapshot().runs == ()
+
+
+def trivial_map(width):
+    async def work(x):
+        done.append(x)
+        return {"y": x}
+
+    done = []
+    with GraphNode(name="g") as graph:
+        with MapNode(name="m", inputs={"x": Each(PARENT["xs"])}, max_concurrency=width) as items:
+            START >> CodeNode(name="w", code_fn=work, inputs={"x": PARENT["x"]}) >> END
+        START >> items >> END
+    return Hush(graph), done
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_long_map_lets_others_have_their_turn(way, monkeypatch, anyio_backend):
+    going(monkeypatch, way)
+    engine, done = trivial_map(50)
+    most = last = 0
+    over = False
+
+    async def tick():
+        nonlocal most, last
+        while not over:
+            most, last = max(most, len(done) - last), len(done)
+            await anyio.sleep(0)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(tick)
+        await engine.run({"xs": range(10_000)})
+        over = True
+    assert len(done) == 10_000
+    # Half a millisecond's worth, and one for each worker: on no machine as many as these.
+    assert most < 2_000
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_of_a_long_map_that_is_cancelled_little_goes_on(way, monkeypatch, anyio_backend):
+    going(monkeypatch, way)
+    engine, done = trivial_map(50)
+    before = 0
+    with anyio.CancelScope() as scope:
+
+        async def stop():
+            nonlocal before
+            while len(done) < 500:
+                await anyio.sleep(0)
+            before = len(done)
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop)
+            await engine.run({"xs": range(100_000)})
+    assert scope.cancelled_caught
+    assert 500 <= before <= len(done) < before + 2_000

@@ -30,7 +30,7 @@ AT_ONCE_S: Final = 0.01
 AT_ONCE_SHARE: Final = 0.05
 """Nor does who was held up for long go on at the same instant as all the others who were."""
 
-BREATH_S: Final = 0.001
+BREATH_S: Final = 0.0005
 """How long work that never waits goes on before the loop gets its turn."""
 
 
