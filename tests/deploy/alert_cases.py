@@ -29,6 +29,7 @@ FULL = PROCESS + ',hush_export_signal="traces",hush_export_reason="spool_full"}'
 GRAPH = {"hush_graph_name": "crawl"}
 OF_MAP = {"hush_graph_name": "crawl", "hush_node_name": "pages"}
 OF_PROCESS = {"job": "hush", "instance": "a:9464"}
+OF_FULL = {**OF_PROCESS, "hush_export_signal": "traces", "hush_export_reason": "spool_full"}
 OF_NODE = {**OF_PROCESS, "hush_graph_name": "crawl", "hush_node_name": "merge"}
 
 
@@ -188,6 +189,17 @@ STORIES = (
         quiet=("30m", "60m", "90m"),
     ),
     Story(
+        "HushSlotsSaturated",
+        "a batch fills its slots for seven minutes and is gone",
+        {
+            "hush_slots_used" + MAP: "_x20 4x7 stale _x30",
+            "hush_slots_limit" + MAP: "_x20 4x7 stale _x30",
+            "hush_item_wait_seconds_sum" + MAP: "0x20 0+3600x7 25200x30",
+            "hush_item_wait_seconds_count" + MAP: "0x20 0+60x7 420x30",
+        },
+        quiet=("20m", "26m", "28m", "33m", "45m"),
+    ),
+    Story(
         "HushItemFailures",
         "a quarter of the items fail, is handled or is late, for half an hour",
         {
@@ -281,6 +293,20 @@ STORIES = (
         {COST: "0+0.0001x600 0.06+0.001x120"},
         quiet=("600m", "700m"),
     ),
+    Story(
+        "HushLlmCostSpike",
+        "a model that nobody has called before costs a hundred dollars a minute, then nothing",
+        {COST: "_x5 0+100x90 9000x80"},
+        fires={"58m": "5300.00", "90m": "6000.00"},
+        quiet=("5m", "14m", "165m"),
+        labels={"gen_ai_request_model": "mini"},
+    ),
+    Story(
+        "HushLlmCostSpike",
+        "a model that nobody has called before costs six dollars an hour",
+        {COST: "_x5 0+0.1x170"},
+        quiet=("30m", "70m", "170m"),
+    ),
     # --- export -----------------------------------------------------------------------------
     Story(
         "HushSpoolGrows",
@@ -316,17 +342,58 @@ STORIES = (
         {"hush_export_dropped_total" + FULL: "_x20 512x30 1024x60"},
         fires={"22m": "512", "53m": "512"},
         quiet=("19m", "40m", "75m"),
-        labels={
-            **OF_PROCESS,
-            "hush_export_signal": "traces",
-            "hush_export_reason": "spool_full",
-        },
+        labels=OF_FULL,
     ),
     Story(
         "HushTelemetryDropped",
         "nothing was given up since long ago",
         {"hush_export_dropped_total" + FULL: "512x80"},
         quiet=("20m", "60m"),
+    ),
+    Story(
+        "HushTelemetryDropped",
+        "the counter grows from zero",
+        {"hush_export_dropped_total" + FULL: "0x20 512x30"},
+        fires={"22m": "512"},
+        quiet=("19m", "40m"),
+        labels=OF_FULL,
+    ),
+    Story(
+        "HushTelemetryDropped",
+        "a process finds at its start that batches are too old",
+        {
+            "hush_export_dropped_total" + FULL: "_x30 512x60",
+            "process_start_time_seconds" + PROCESS + "}": "_x30 1790x60",
+        },
+        fires={"31m": "512", "40m": "512"},
+        quiet=("29m", "50m"),
+        labels=OF_FULL,
+    ),
+    Story(
+        "HushTelemetryDropped",
+        "Prometheus does not look for twenty minutes and sees what it has seen before",
+        {"hush_export_dropped_total" + FULL: "512x60 _x20 512x60"},
+        quiet=("60m", "82m", "90m", "97m", "130m"),
+    ),
+    Story(
+        "HushTelemetryDropped",
+        "Prometheus does not look for three hours and sees what it has seen before",
+        {
+            "hush_export_dropped_total" + FULL: "512x60 _x180 512x60",
+            "process_start_time_seconds" + PROCESS + "}": "0x60 _x180 0x60",
+        },
+        quiet=("60m", "242m", "250m", "257m", "290m"),
+    ),
+    Story(
+        "HushTelemetryDropped",
+        "something is given up while Prometheus does not look",
+        {
+            "hush_export_dropped_total" + FULL: "512x60 _x20 600x60",
+            "process_start_time_seconds" + PROCESS + "}": "0x60 _x20 0x60",
+        },
+        fires={"82m": "88", "90m": "88"},
+        quiet=("60m", "100m"),
+        labels=OF_FULL,
     ),
     Story(
         "HushRunsHeldUp",
@@ -407,6 +474,43 @@ STORIES = (
         fires={"25m": "1"},
         quiet=("10m", "14m", "40m"),
         labels={"job": "jaeger", "instance": "j:8888"},
+    ),
+    Story(
+        "HushSpansNotStored",
+        "some are refused by the disk, others by the queue before it",
+        {
+            'otelcol_exporter_send_failed_spans_total{job="jaeger",instance="j:8888",'
+            'exporter="jaeger_storage_exporter"}': "0x10 0+60x20 1200x20",
+            'otelcol_exporter_enqueue_failed_spans_total{job="jaeger",instance="j:8888",'
+            'exporter="jaeger_storage_exporter"}': "0x10 0+120x20 2400x20",
+        },
+        fires={"25m": "3"},
+        quiet=("10m", "14m", "40m"),
+        labels={"job": "jaeger", "instance": "j:8888"},
+    ),
+    Story(
+        "HushSpansNotStored",
+        "the collector's queue is full, which its senders are told",
+        {
+            'otelcol_exporter_send_failed_spans_total{job="otel-collector",instance="c:8888",'
+            'exporter="otlp/jaeger"}': "0x60",
+            'otelcol_exporter_enqueue_failed_spans_total{job="otel-collector",instance="c:8888",'
+            'exporter="otlp/jaeger"}': "0x10 0+600x50",
+        },
+        quiet=("10m", "30m", "60m"),
+    ),
+    Story(
+        "HushSpansNotStored",
+        "the collector hands on what Jaeger refuses for good",
+        {
+            'otelcol_exporter_send_failed_spans_total{job="otel-collector",instance="c:8888",'
+            'exporter="otlp/jaeger"}': "0x10 0+60x20 1200x20",
+            'otelcol_exporter_enqueue_failed_spans_total{job="otel-collector",instance="c:8888",'
+            'exporter="otlp/jaeger"}': "0x10 0+600x40",
+        },
+        fires={"25m": "1"},
+        quiet=("10m", "14m", "40m"),
+        labels={"job": "otel-collector", "instance": "c:8888"},
     ),
     Story(
         "HushSpansNotStored",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -220,12 +221,50 @@ def test_metrics_of_the_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ("logs",): 0,
     }
     assert 0 <= found[semconv.METRIC_EXPORT_OLDEST_AGE][("traces",)] < 60
-    assert found[semconv.METRIC_EXPORT_SENT] == {("traces",): 30}
-    assert found[semconv.METRIC_EXPORT_DROPPED] == {("rejected", "traces"): 20}
+    assert found[semconv.METRIC_EXPORT_SENT] == {("traces",): 30, ("metrics",): 0, ("logs",): 0}
+    dropped = found[semconv.METRIC_EXPORT_DROPPED]
+    assert {key: count for key, count in dropped.items() if count} == {("rejected", "traces"): 20}
     failures = found[semconv.METRIC_EXPORT_FAILURES]
     assert failures[("503", "traces")] == failures[("400", "traces")] == 1
     assert found[semconv.METRIC_EXPORT_QUEUED] == {("traces",): 0, ("metrics",): 0, ("logs",): 0}
     assert found[semconv.METRIC_EXPORT_HELD_RUNS] == {(): 0}
+
+
+def test_counters_begin_at_zero_so_that_their_first_growth_can_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(counts_module, "_watched", type(counts_module._watched)())
+    with sending(NOBODY, tmp_path) as source:
+        assert source.outbox.place
+        found = told()
+    dropped = found[semconv.METRIC_EXPORT_DROPPED]
+    assert set(dropped.values()) == {0}
+    assert set(dropped) == {
+        tuple(sorted((why, signal)))
+        for why, signals in counts_module.REASONS.items()
+        for signal in signals
+    }
+    assert found[semconv.METRIC_EXPORT_SENT] == dict.fromkeys(
+        [("traces",), ("metrics",), ("logs",)], 0
+    )
+
+
+def test_every_reason_is_known_and_documented():
+    # What the code counts, what begins at zero, and what people look up are the same.
+    root = Path(counts_module.__file__).parents[3]
+    said = set()
+    for path in Path(counts_module.__file__).parent.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        said |= set(re.findall(r'counts\.drop\([^()]*?, "(\w+)", ', text))
+    assert said
+    table = (root / "docs" / "export.md").read_text(encoding="utf-8")
+    table = table.partition("| `hush.export.reason` |")[2].partition("\n\n")[0]
+    documented = {
+        name
+        for line in table.splitlines()
+        for name in re.findall(r"`(\w+)`", line.split("|")[1] if line.startswith("|") else "")
+    }
+    assert said <= documented == set(counts_module.REASONS)
 
 
 def test_what_waits_in_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

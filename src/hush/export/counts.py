@@ -12,11 +12,12 @@ import os
 import threading
 import weakref
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry import metrics
 
 from hush import __version__, semconv
+from hush.export.options import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +28,32 @@ if TYPE_CHECKING:
 
     Read = Callable[[], Mapping[Any, float]]
 
-__all__ = ("Counts", "Watched", "counts", "create_instruments", "register_instruments", "watch")
+__all__ = (
+    "REASONS",
+    "Counts",
+    "Watched",
+    "counts",
+    "create_instruments",
+    "register_instruments",
+    "watch",
+)
+
+_OF_ALL: Final = (
+    "rejected",
+    "partial_success",
+    "corrupt",
+    "too_old",
+    "spool_full",
+    "disk_full",
+    "disk_error",
+    "encoding",
+)
+_OF_SPANS: Final = ("queue_full", "exit", "no_thread")
+REASONS: Final[Mapping[str, tuple[Signal, ...]]] = {
+    **dict.fromkeys(_OF_ALL, SIGNALS),
+    **dict.fromkeys(_OF_SPANS, SIGNALS[:1]),
+}
+"""Why something is given up, and which signals that can happen to."""
 
 
 class Watched(Protocol):
@@ -143,7 +169,7 @@ def create_instruments(meter: Meter) -> None:
         semconv.METRIC_EXPORT_DROPPED,
         "{item}",
         "Spans, log records and metric points that will not arrive",
-        lambda: counts.dropped,
+        _dropped,
         semconv.EXPORT_REASON,
     )
     create(
@@ -151,7 +177,7 @@ def create_instruments(meter: Meter) -> None:
         semconv.METRIC_EXPORT_SENT,
         "{item}",
         "Spans, log records and metric points that the receiver has taken",
-        lambda: counts.sent,
+        _sent,
     )
     create(
         counter,
@@ -200,6 +226,21 @@ def _queued() -> Mapping[Signal, int]:
     for one in list(_watched):
         told.update(one.queued())
     return told
+
+
+# From zero on: whoever asks how much a counter has grown cannot see its first value.
+
+
+def _dropped() -> Mapping[tuple[Signal, str], int]:
+    told: dict[tuple[Signal, str], int] = {}
+    if _watched:
+        told = {(signal, reason): 0 for reason, signals in REASONS.items() for signal in signals}
+    return told | dict(counts.dropped)
+
+
+def _sent() -> Mapping[Signal, int]:
+    told: dict[Signal, int] = dict.fromkeys(SIGNALS, 0) if _watched else {}
+    return told | dict(counts.sent)
 
 
 def _after_fork_in_child() -> None:
