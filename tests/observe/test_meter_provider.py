@@ -6,6 +6,7 @@ Providers are global and cannot be taken back, hence a process for each case.
 from __future__ import annotations
 
 import http.server
+import os
 import textwrap
 import time
 
@@ -296,6 +297,102 @@ def test_a_second_call_serves_the_same():
     assert done.stdout.splitlines() == ["True True", "[[1.0], [1.0], [1.0]]"]
 
 
+def test_an_address_of_ipv6_can_be_listened_on():
+    done = python(
+        """
+        telemetry = configure(prometheus_port=0, prometheus_host="::1")
+        run()
+        text = urllib.request.urlopen(f"http://[::1]:{telemetry.prometheus_port}/metrics").read()
+        print(count(text.decode(), "g"))
+        """
+    )
+    assert done.stdout.splitlines() == ["[1.0]"]
+
+
+FORK = """
+import http.client, os, warnings
+
+def forked(act):
+    # Python warns of forks beside threads, which is what servers do that fork before they serve.
+    done, tell = os.pipe()
+    hold, leave = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if not pid:
+        os.close(leave)
+        try:
+            said = repr(act())
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error}"
+        os.write(tell, said.encode())
+        os.read(hold, 1)
+        os._exit(0)
+    os.close(tell)
+    return os.read(done, 10_000).decode(), lambda: (os.close(leave), os.waitpid(pid, 0))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_process_does_not_hold_the_port():
+    done = python(
+        FORK
+        + textwrap.dedent(
+            """
+        telemetry = configure(prometheus_port=0)
+        port = telemetry.prometheus_port
+        run("parent")
+        # Prometheus keeps its connection, which the child inherits as well.
+        scraper = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        scraper.request("GET", "/metrics")
+        scraper.getresponse().read()
+        said, end = forked(lambda: (run("child"), telemetry.shutdown())[1])
+        print(said)
+        scraper.request("GET", "/metrics")
+        text = scraper.getresponse().read().decode()
+        print(count(text, "parent"), count(text, "child"))
+        telemetry.shutdown()
+        # While the child lives: the next one gets the port, and is answered.
+        print(configure(prometheus_port=port).prometheus_port == port)
+        print("process_cpu_seconds_total" in page(port))
+        end()
+        """
+        )
+    )
+    assert done.stdout.splitlines() == ["None", "[1.0] []", "True", "True"]
+    assert done.stderr.count("forked") == 1, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_forked_process_may_serve_on_a_port_of_its_own():
+    done = python(
+        FORK
+        + textwrap.dedent(
+            """
+        telemetry = configure(prometheus_port=0)
+
+        def act():
+            run("child")
+            own = configure(prometheus_port=0).prometheus_port
+            taken = ""
+            try:
+                configure(prometheus_port=telemetry.prometheus_port)
+            except OSError as error:
+                taken = "Choose another prometheus_port" in str(error)
+            return own != telemetry.prometheus_port, count(page(own), "child"), taken
+
+        for _ in range(2):
+            said, end = forked(act)
+            print(said)
+            end()
+        print(count(page(telemetry.prometheus_port), "child"))
+        """
+        )
+    )
+    assert done.stdout.splitlines() == ["(True, [1.0], True)"] * 2 + ["[]"]
+    assert done.stderr.count("forked") == 1, done.stderr
+
+
 def test_the_variables_of_prometheus():
     done = python(
         """
@@ -424,6 +521,42 @@ def test_the_asgi_application(backend):
         "405",
         "metrics are asked for by http, not by lifespan",
     ]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_asgi_application_needs_neither_headers_nor_the_threads_of_others(backend):
+    done = python(
+        ASGI
+        + textwrap.dedent(
+            """
+        import threading
+        run()
+        free = threading.Event()
+
+        async def main():
+            limiter = anyio.to_thread.current_default_thread_limiter()
+            async with anyio.create_task_group() as group:
+                for _ in range(int(limiter.total_tokens)):
+                    group.start_soon(anyio.to_thread.run_sync, free.wait)
+                while limiter.available_tokens:
+                    await anyio.sleep(0.01)
+                sent = []
+                async def send(message):
+                    sent.append(message)
+                with anyio.fail_after(20):
+                    # ASGI: a scope may leave its headers out.
+                    await app({"type": "http", "method": "GET"}, None, send)
+                print(sent[0]["status"], count(sent[1]["body"].decode(), "g"))
+                free.set()
+
+        try:
+            anyio.run(main, backend=sys.argv[-1])
+        finally:
+            free.set()
+        """
+        ).replace("sys.argv[-1]", repr(backend))
+    )
+    assert done.stdout.splitlines() == ["200 [1.0]"]
 
 
 async def test_what_is_no_request_is_refused():

@@ -68,7 +68,8 @@ class MetricsSetUp:
         """
         with _lock:
             for server in self.servers:
-                if _servers.pop((server.host, server.port), None) is not None:
+                if _servers.get((server.host, server.port)) is server:
+                    del _servers[server.host, server.port]
                     server.close()
             for reader in self._readers:
                 if reader in _added:
@@ -166,7 +167,7 @@ def _extend(provider: MeterProvider, *, scraped: bool) -> list[MetricReader]:
 
 def _serve(host: str, port: int) -> MetricsServer:
     known = _servers.get((host, port))
-    if known is None:
+    if known is None or known.closed:
         known = MetricsServer(host, port)
         _servers[known.host, known.port] = known
     return known

@@ -6,11 +6,18 @@ as an ASGI application inside of a service. Needs the extra ``prometheus``.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import threading
+import weakref
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from hush.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -26,8 +33,17 @@ REMEDY: Final = (
 AsgiApp = Any
 """A callable of scope, receive and send; typed by no package that everybody has."""
 
+FORKED: Final = (
+    "a process was forked from one that serves its metrics; what it measures is on no page until "
+    "it calls configure(prometheus_port=...) itself, with a port of its own"
+)
+
 _collecting = threading.Lock()
 """The exporter mixes up the answers where two ask at once, and a pair of servers does."""
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("hush.metrics")
+"""Threads for pages alone: those that everybody shares are busy when the page is needed most."""
+_serving: weakref.WeakSet[MetricsServer] = weakref.WeakSet()
+_said_forked = False
 
 
 def make_reader() -> MetricReader:
@@ -94,10 +110,22 @@ async def _answer(
         await _send(send, 405, b"metrics are read with GET\n", "text/plain; charset=utf-8")
         return
     accept = ",".join(
-        value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"accept"
+        value.decode("latin-1")
+        for name, value in scope.get("headers", ())
+        if name.lower() == b"accept"
     )
-    body, kind = await anyio.to_thread.run_sync(_rendered, accept)
+    body, kind = await anyio.to_thread.run_sync(_rendered, accept, limiter=_threads())
     await _send(send, 200, b"" if scope["method"] == "HEAD" else body, kind, len(body))
+
+
+def _threads() -> anyio.CapacityLimiter:
+    """Return the limiter of this event loop."""
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(2)
+        _limiter.set(limiter)
+        return limiter
 
 
 async def _send(
@@ -146,12 +174,31 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a scraper that hangs up is none of the application's business."""
+
+    def forget(self) -> None:
+        """Let go of what a forked child has inherited: the parent goes on without it."""
+        for one in (self.socket, *list(self._connections)):
+            descriptor = one.detach()
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 class MetricsServer:
     """Serves ``/metrics`` on a port until it is closed.
+
+    A forked process does not inherit it: it would hold the port without serving it.
 
     Attributes:
         host: where it listens.
@@ -176,12 +223,47 @@ class MetricsServer:
             raise OSError(error.errno, f"{said}. Choose another prometheus_port") from error
         self.host = host
         self.port: int = self._server.server_address[1]
+        self._closed = False
         thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="hush metrics", daemon=True
         )
         thread.start()
+        _serving.add(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it serves no more; so it is in a forked process."""
+        return self._closed
 
     def close(self) -> None:
         """Stop listening."""
+        if self._closed:
+            return
+        self._closed = True
         self._server.shutdown()
         self._server.server_close()
+
+    def _after_fork(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._server.forget()
+
+
+def _after_fork_in_parent() -> None:
+    global _said_forked  # noqa: PLW0603  # once is enough
+    with contextlib.suppress(Exception):
+        if not _said_forked and any(not one.closed for one in list(_serving)):
+            _said_forked = True
+            get_logger("hush.telemetry").warning(FORKED)
+
+
+def _after_fork_in_child() -> None:
+    global _collecting  # noqa: PLW0603  # the parent may have held it
+    _collecting = threading.Lock()
+    for one in list(_serving):
+        with contextlib.suppress(Exception):
+            one._after_fork()  # noqa: SLF001  # same module
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which knows no fork
+    os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
