@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextvars import Context
 
+    from hush.runtime.node_run import Done
     from hush.runtime.state import Frame, Run
     from hush.runtime.trail import Trail
 
@@ -87,19 +88,22 @@ class LineRun:
             BodyFailedError: a node failed.
         """
         run, frame, direct, took = self.run, self._frame, self._direct, self._took
-        plan, clock, release = frame.plan, run.clock, AT_ONCE
-        cancelled = run.caller.cancelled
+        nodes, line, clock, release = frame.plan.nodes, frame.plan.line, run.clock, AT_ONCE
+        values, wrote, copy = frame.values, frame.wrote, context.copy
+        cancelled, watched, top = run.caller.cancelled, run.watched, frame.index is None
+        assert line is not None  # noqa: S101  # see Plan.line
+        outputs: Mapping[str, Any] | None = None
+        failed: Done | None = None
         self._since = clock()
-        for i in plan.line or ():
+        for i in line:
             self._node = i
-            node = plan.nodes[i]
-            failed = None
-            outputs: Mapping[str, Any] = {}
+            node = nodes[i]
             try:
-                if direct.open(node, release, context.copy()):
+                if direct.open(node, release, copy()):
                     await direct.stamp.breathe()
-                given = direct.start()
-                outputs = await direct.go_on() if given is None else given
+                outputs = direct.start()
+                if outputs is None:
+                    outputs = await direct.go_on()
             except BaseException as error:  # noqa: BLE001  # raised again unless it is a failure
                 try:
                     failed = await direct.unusual(error)
@@ -109,7 +113,8 @@ class LineRun:
             ended = clock()
             took.append(ended - self._since)
             self._since = ended
-            if failed is not None:
+            if failed is not None or outputs is None:
+                assert failed is not None  # noqa: S101  # a node has outputs, or it has failed
                 raise BodyFailedError(failed.failures, failed.culprit, self.trail())
             if node.reads:
                 frame.outputs[i] = outputs
@@ -119,14 +124,14 @@ class LineRun:
             else:
                 for key, name in node.copies or ():
                     if name in outputs:
-                        frame.values[key] = outputs[name]
-                        frame.wrote[key] = None
-            if frame.index is None:
+                        values[key] = outputs[name]
+                        wrote[key] = None
+            if top:
                 run.state.keep(f"{frame.path}.{node.name}", outputs)
             if cancelled():
                 # A node's code has caught what asyncio delivers only once.
                 await run.caller.give_way()
-            if run.watched:
+            if watched:
                 release = Release(direct.token, (direct.token,))
         self._node = -1
 
