@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+import anyio.lowlevel
+
 from hush.runtime.attempt import Policy
 from hush.runtime.failing import BodyFailedError
 from hush.runtime.isolation import isolated
@@ -71,6 +73,8 @@ async def run_iteration(
     clock = ctx.place.run.clock
     began = clock()
     try:
+        # Rounds of several loops take turns, also where none of their nodes waits.
+        await anyio.lowlevel.checkpoint()
         outcome = await isolated(copy_context(), item.execute())
     except BaseException:
         ctx.ended_round(index, clock() - began, item.trail)
