@@ -162,7 +162,8 @@ class CodeNode(Node):
             return None
         if is_async(function):
             return Direct(function, awaited=True, outputs=self._outputs)
-        if (self.run_in or ("loop" if self._lambda else "thread")) == "loop":
+        on_loop = self._lambda if self.run_in is None else one_of(self.run_in, ("loop",))
+        if on_loop:
             return Direct(function, awaited=False, outputs=self._outputs)
         return None
 
