@@ -58,6 +58,8 @@ class Reply:
     delay_s: float = 0.0
     reset: str = ""
     """Break the connection: ``body`` in the middle of reading, ``answer`` after storing."""
+    drip: str = ""
+    """Answer a byte at a time, for ever: ``head``, ``body``, ``last body`` of a connection."""
 
 
 def partial(rejected: int, message: str = "", *, store: int) -> Reply:
@@ -155,7 +157,7 @@ class Collector:
         elif encoding == "deflate":
             data = zlib.decompress(data)
         request = Request(handler.path, dict(handler.headers), [], None)
-        if handler.path.endswith("/v1/traces"):
+        if handler.path.partition("?")[0].endswith("/v1/traces"):
             message = ExportTraceServiceRequest.FromString(data)
             found = [
                 span
@@ -187,6 +189,9 @@ class Collector:
         if reply.reset == "answer":
             _reset(handler)
             return
+        if reply.drip:
+            _drip(handler, reply.drip)
+            return
         handler.send_response(reply.status)
         for name, value in reply.headers.items():
             handler.send_header(name, value)
@@ -202,6 +207,20 @@ class Collector:
     def twice(self) -> int:
         """How many spans were stored more than once."""
         return sum(1 for count in self.stored.values() if count > 1)
+
+
+def _drip(handler: http.server.BaseHTTPRequestHandler, what: str) -> None:
+    """Answer with a byte now and then, until the other side has enough of it."""
+    begin = "HTTP/1.1 200 OK\r\n"
+    if what != "head":
+        begin += f"Content-Length: {10**6}\r\n"
+        begin += "Connection: close\r\n\r\n" if what == "last body" else "\r\n"
+    handler.close_connection = True
+    with contextlib.suppress(OSError):
+        handler.connection.sendall(begin.encode())
+        while True:
+            handler.connection.sendall(b"x")
+            time.sleep(0.05)
 
 
 def _reset(handler: http.server.BaseHTTPRequestHandler) -> None:

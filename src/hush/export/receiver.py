@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import time
 import zlib
 from dataclasses import dataclass
@@ -27,8 +28,12 @@ from opentelemetry.util._importlib_metadata import entry_points
 
 from hush import __version__
 from hush.errors import text_of
+from hush.export.deadline import Deadline
+from hush.export.masking import masked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hush.export.batch_file import Encoding, Payload
     from hush.export.options import Signal
     from hush.export.route import Compression, Route
@@ -43,6 +48,8 @@ _FIRST_REFUSAL: Final = 400
 _FIRST_FAULT: Final = 500
 _OK: Final = 200
 _PROTOBUF: Final = "application/x-protobuf"
+LONGEST_ASKED_S: Final = 3_600.0
+"""A receiver that asks for more is asked again after so long."""
 _LONGEST_ANSWER: Final = 64 * 1024
 _LONGEST_TEXT: Final = 200
 
@@ -81,6 +88,7 @@ class Receiver:
     def __init__(self) -> None:
         """Connect to nothing yet."""
         self._sessions: dict[str, requests.Session] = {}
+        self._deadline = Deadline()
 
     def send(self, route: Route, payload: Payload) -> Answer:
         """Send a batch once. Raises nothing.
@@ -96,26 +104,31 @@ class Receiver:
         }
         if payload.encoding != "identity":
             headers["Content-Encoding"] = payload.encoding
-        try:
-            session = self._session(route)
-            with session.post(
-                route.url,
-                data=payload.data,
-                headers=headers,
-                timeout=route.timeout_s,
-                allow_redirects=False,
-                stream=True,
-                # Said here it goes before REQUESTS_CA_BUNDLE.
-                verify=None if route.verify is True else route.verify,
-            ) as response:
-                body = _body(response)
-        except requests.Timeout as error:
-            return Answer("again", "timeout", _text(error))
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            return Answer("again", "connection", _text(error))
-        except Exception as error:  # noqa: BLE001  # an address, a header or a certificate that cannot be used
-            return Answer("again", type(error).__name__, _text(error))
-        return _judge(route.signal, response, body)
+        sent: dict[str, str | bytes] = {}
+
+        def told(text: str) -> str:
+            return _clean(masked(text, route.url, route.headers, sent))
+
+        with self._deadline.within(route.timeout_s) as watch:
+            try:
+                with self._session(route).post(
+                    route.url,
+                    data=payload.data,
+                    headers=headers,
+                    timeout=route.timeout_s,
+                    allow_redirects=False,
+                    stream=True,
+                    # Said here it goes before REQUESTS_CA_BUNDLE.
+                    verify=None if route.verify is True else route.verify,
+                ) as response:
+                    sent.update(response.request.headers)
+                    answer = _judge(route.signal, response, _body(response), told)
+            except Exception as error:  # noqa: BLE001  # an address or a certificate that cannot be used, too
+                sent.update(getattr(getattr(error, "request", None), "headers", None) or {})
+                answer = _failed(error, told)
+        if watch.passed:  # whatever came of it: what was cut off may look whole
+            return Answer("again", "timeout", f"no whole answer within {route.timeout_s:g} s")
+        return answer
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -132,6 +145,7 @@ class Receiver:
         session = self._sessions.get(key)
         if session is None:
             session = self._sessions[key] = _new_session(route)
+            self._deadline.cover(session)
         return session
 
 
@@ -170,27 +184,48 @@ def _body(response: requests.Response) -> bytes:
     return b"".join(parts)
 
 
-def _judge(signal: Signal, response: requests.Response, body: bytes) -> Answer:
+def _judge(
+    signal: Signal, response: requests.Response, body: bytes, told: Callable[[str], str]
+) -> Answer:
     status = response.status_code
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if _OK <= status < _FIRST_REDIRECT:
         if kind == "text/html" and body:
             # A portal or a proxy answers so, and has kept nothing.
             return Answer("again", "not_otlp", f"{status} with a page of HTML, not OTLP")
-        return _delivered(signal, kind, body)
-    said = f"{status} {response.reason or ''}".strip()
+        return _delivered(signal, kind, body, told)
+    said = f"{status} {told(response.reason or '')}".strip()
     if status < _FIRST_REFUSAL:
-        target = response.headers.get("Location", "nowhere").partition("?")[0][:_LONGEST_TEXT]
+        target = told(re.split(r"[?#]", response.headers.get("Location", "nowhere"))[0])
         return Answer("again", "redirect", f"{said} to {target}; redirects are not followed")
-    told = _told(kind, body)
-    said = f"{said}: {told}" if told else said
+    more = told(_words(kind, body))
+    said = f"{said}: {more}" if more else said
     if status >= _FIRST_FAULT or status in _MENDABLE:
         wait_s = retry_after_s(response.headers.get("Retry-After"))
         return Answer("again", str(status), said, retry_after_s=wait_s)
     return Answer("refused", str(status), said)
 
 
-def _delivered(signal: Signal, kind: str, body: bytes) -> Answer:
+def _failed(error: Exception, told: Callable[[str], str]) -> Answer:
+    """Say what became of a request that has no answer."""
+    if isinstance(error, requests.exceptions.InvalidHeader):
+        # Its text is the value.
+        said = "a header cannot be sent: its value begins with a blank, or has a line break in it"
+        return Answer("again", "InvalidHeader", f"{said}; mend OTEL_EXPORTER_OTLP_HEADERS")
+    if isinstance(error, requests.Timeout):
+        kind = "timeout"
+    elif isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        kind = "connection"
+    else:
+        kind = type(error).__name__
+    # Libraries wrap it several times: what went wrong is at the bottom.
+    inner: BaseException = error
+    while (next_inner := inner.__cause__ or inner.__context__) is not None:
+        inner = next_inner
+    return Answer("again", kind, told(f"{type(inner).__name__}: {text_of(inner)}"))
+
+
+def _delivered(signal: Signal, kind: str, body: bytes, told: Callable[[str], str]) -> Answer:
     """Find out whether all of it was taken."""
     proto, name = _REJECTED[signal]
     rejected, message = 0, ""
@@ -203,49 +238,43 @@ def _delivered(signal: Signal, kind: str, body: bytes) -> Answer:
             rejected, message = getattr(partial, proto), partial.error_message
     except Exception:  # noqa: BLE001  # an answer in words: the status says enough
         rejected, message = 0, ""
-    return Answer("delivered", message=_clean(str(message)), rejected=max(rejected, 0))
+    return Answer("delivered", message=told(str(message)), rejected=max(rejected, 0))
 
 
-def _told(kind: str, body: bytes) -> str:
+def _words(kind: str, body: bytes) -> str:
     if kind == _PROTOBUF:
         try:
-            return _clean(Status.FromString(body).message)
+            return str(Status.FromString(body).message)
         except Exception:  # noqa: BLE001  # then it is no such message
             return ""
-    return _clean(body.decode("utf-8", "replace"))
+    return body.decode("utf-8", "replace")
 
 
 def _clean(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_LONGEST_TEXT]
 
 
-def _text(error: BaseException) -> str:
-    """Return what went wrong at the bottom of it: libraries wrap it several times."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return _clean(f"{type(error).__name__}: {text_of(error)}")
-
-
 def retry_after_s(said: str | None) -> float | None:
     """Return for how many seconds a receiver asks to be left alone.
 
     Args:
-        said: the header ``Retry-After``, seconds or a date; None where there is none.
+        said: the header ``Retry-After``, whole seconds or a date, as RFC 9110 has it; None
+            where there is none.
 
     Returns:
-        None where nothing sensible is said.
+        An hour at most: one wrong answer must not end the export. None where nothing
+        sensible is said.
     """
     if said is None:
         return None
     text = said.strip()
+    if re.fullmatch(r"[0-9]+", text):
+        return min(float(text), LONGEST_ASKED_S)
     try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return max(seconds, 0.0) if seconds == seconds else None  # noqa: PLR0124  # not NaN
+        seconds = parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_ASKED_S)
 
 
 def compressed(data: bytes, compression: Compression) -> tuple[bytes, Encoding]:

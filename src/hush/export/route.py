@@ -6,11 +6,10 @@ Nothing of this is ever written to disk. Knows neither spools nor HTTP.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import urlsplit
-
-from opentelemetry.util.re import parse_env_headers
+from urllib.parse import unquote, urlsplit
 
 from hush.log import get_logger
 
@@ -23,6 +22,7 @@ __all__ = ("Route", "base_of", "route_of", "speaks_http")
 
 DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 DEFAULT_TIMEOUT_S: Final = 10.0
+_TOKEN: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _COMPRESSIONS: Final = ("none", "gzip", "deflate")
 
 Compression = Literal["none", "gzip", "deflate"]
@@ -39,7 +39,7 @@ class Route:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What goes along with each request; often secret."""
     timeout_s: float = DEFAULT_TIMEOUT_S
-    """For how long the receiver may be silent, in seconds."""
+    """For how long a request may take in all, in seconds."""
     compression: Compression = "none"
     """How new batches are compressed."""
     verify: bool | str = True
@@ -78,7 +78,7 @@ def route_of(signal: Signal, endpoint: str | None = None) -> Route:
     return Route(
         signal=signal,
         url=_url(signal, endpoint),
-        headers=dict(parse_env_headers(_said("HEADERS", signal), liberal=True)),
+        headers=_headers(signal),
         timeout_s=_timeout_s(signal),
         compression=_compression(signal),
         verify=_said("CERTIFICATE", signal) or True,
@@ -107,6 +107,25 @@ def _url(signal: Signal, endpoint: str | None) -> str:
         base = base_of(base, other)
     parts = urlsplit(base)
     return parts._replace(path=f"{parts.path}/v1/{signal}").geturl()
+
+
+def _headers(signal: Signal) -> dict[str, str]:
+    """Read ``name=value,name=value``, values quoted as in addresses.
+
+    Not by the SDK's function: that one logs what it cannot read, and with it the secret.
+    """
+    headers: dict[str, str] = {}
+    for pair in _said("HEADERS", signal).split(","):
+        name, is_pair, value = (part.strip() for part in pair.partition("="))
+        name = unquote(name).strip().lower()
+        if is_pair and _TOKEN.fullmatch(name):
+            # Where there are blanks, it was not quoted; others take that too.
+            headers[name] = value if " " in value else unquote(value).strip()
+        elif pair.strip():
+            get_logger("hush.export").warning(
+                "OTEL_EXPORTER_OTLP_HEADERS has something that is no name=value; it is left out"
+            )
+    return headers
 
 
 def _timeout_s(signal: Signal) -> float:

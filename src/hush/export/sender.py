@@ -263,6 +263,9 @@ class Sender:
 
     def _settle(self, group: list[Batch], payload: Payload, answer: Answer) -> None:
         if answer.kind == "again":
+            if answer.error == "timeout" and len(group) > 1:
+                # Perhaps the way is too slow for so much at once.
+                self._picker.part(group)
             return
         if answer.kind == "refused" and len(group) > 1:
             # One of them may be at fault: each is sent by itself.

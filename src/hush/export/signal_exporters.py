@@ -43,7 +43,8 @@ class SpoolingMetricExporter(MetricExporter):
             outbox: of ``open_outbox("metrics", ...)``.
         """
         # Only the SDK's own exporter reads those variables; it is never asked to send.
-        read = OTLPMetricExporter()
+        # Nor is it to read headers: what it cannot read it logs, secret or not.
+        read = OTLPMetricExporter(headers={"accept": "*/*"})
         super().__init__(
             preferred_temporality=read._preferred_temporality,  # noqa: SLF001  # as its readers do
             preferred_aggregation=read._preferred_aggregation,  # noqa: SLF001  # likewise

@@ -6,6 +6,7 @@ Only :func:`hush.observe.configuration.configure` asks; nothing is set up here.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -157,6 +158,8 @@ def _check_url(name: str, said: str) -> None:
     except ValueError:
         url = urlsplit("")
     if url.scheme not in {"http", "https"} or not url.netloc:
+        # Without what may be secret in it.
+        said = re.split(r"[?#]", said, maxsplit=1)[0].rpartition("@")[2]
         address = said.rpartition("://")[2]
         if not address[:1].isalnum():
             address = "localhost:4318"
