@@ -241,6 +241,25 @@ async def test_a_race_keeps_the_winner_and_cancels_the_losers():
     assert not result.partial_failure
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+async def test_a_winner_that_never_waits_beats_those_whose_turn_it_was(at):
+    with GraphNode(name="g") as graph:
+        racers = [
+            CodeNode(name="quick", code_fn=lambda: {})
+            if i == at
+            else CodeNode(name=f"r{i}", code_fn=anyio.sleep_forever)
+            for i in range(3)
+        ]
+        START >> racers >> CodeNode(name="won", code_fn=lambda: {}, join=First()) >> END
+    with capture_spans() as captured, anyio.fail_after(20):
+        await Hush(graph).run()
+    captured.tree.assert_sound()
+    for i in {0, 1, 2} - {at}:
+        loser = captured.tree.one(f"node r{i}").record
+        assert loser.attributes["hush.cancel.reason"] == "race_lost"
+        assert loser.attributes["hush.cancel.cause"] == "g.quick"
+
+
 async def test_a_race_without_cancelling_keeps_the_winners_value():
     result = await racing(First(cancel_rest=False), [0.03, 0.0]).run()
     assert result["winner"] == 1

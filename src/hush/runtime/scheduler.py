@@ -99,6 +99,8 @@ class _GraphRun:
         self.culprit: object = None
         self.lost: dict[int, tuple[Failure, ...]] = {}
         self.racing: dict[int, tuple[anyio.CancelScope, Lineage]] = {}
+        self.beaten: dict[int, Blame] = {}
+        """Those that lost a race before a task came round to them, and to whom."""
         self.skipped: list[str] = []
         self.group: TaskGroup | None = None
         self.turns: deque[Turn] = deque()
@@ -192,6 +194,10 @@ class _GraphRun:
         lost = True
         with anyio.CancelScope() as scope:
             self.racing[i] = (scope, lineage)
+            if i in self.beaten:
+                # It begins and is cancelled at once, as if it had been under way.
+                lineage.blame = self.beaten[i]
+                scope.cancel()
             done = await isolated(self.context.copy(), node_run.execute(), node_run)
             lost = False
         self.racing.pop(i, None)
@@ -261,13 +267,13 @@ class _GraphRun:
             self.skipped.append(name)
             self.run.skip(f"{self.frame.path}.{name}", in_item=self.frame.index is not None)
         for i, join in step.losers:
-            racer = self.racing.get(i)
-            if racer is not None:
-                winner = self.ready.winner(join)
-                path = self._path(join if winner is None else winner)
-                token = None if winner is None else self.tokens[winner]
-                scope, lineage = racer
-                lineage.blame = Blame(semconv.REASON_RACE_LOST, path, token)
+            winner = self.ready.winner(join)
+            path = self._path(join if winner is None else winner)
+            token = None if winner is None else self.tokens[winner]
+            self.beaten[i] = Blame(semconv.REASON_RACE_LOST, path, token)
+            if i in self.racing:
+                scope, lineage = self.racing[i]
+                lineage.blame = self.beaten[i]
                 scope.cancel()
         turns: list[Turn] = []
         now = self.run.clock()
