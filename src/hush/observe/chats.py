@@ -7,15 +7,14 @@ All other levels go past it. What fails here costs neither the call nor its span
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
-from hush.observe.describing import ending_of
+from hush.observe.before import ObservationBefore
 from hush.observe.pins import ours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
     from hush.runtime.instrument import Ending, Instrument, Observation, Scope
 
@@ -72,12 +71,10 @@ class ChatInstrument(ABC):
         """Make the listener of one call, which begins now."""
 
 
-class _Heard:
+class _Heard(ObservationBefore):
     """One call with a listener before its observation."""
 
-    __slots__ = ("_ending", "_listener", "_manager", "_on_fault", "_seen")
-
-    _seen: Observation
+    __slots__ = ("_listener", "_on_fault")
 
     def __init__(
         self,
@@ -85,37 +82,15 @@ class _Heard:
         listener: Listener,
         on_fault: Callable[[Exception], None],
     ) -> None:
-        self._manager = manager
+        super().__init__(manager)
         self._listener = listener
         self._on_fault = on_fault
-        self._ending: Ending | None = None
 
-    def __enter__(self) -> Self:
-        self._seen = self._manager.__enter__()
-        return self
+    def _close(self, ending: Ending) -> None:
+        self._listener.close(ending)
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            # Exemplars and events carry the span's identity, which does not pin it.
-            with ours:
-                self._listener.close(self._ending if self._ending is not None else ending_of(exc))
-        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
-            self._on_fault(error)
-        finally:
-            self._manager.__exit__(exc_type, exc, traceback)
-
-    @property
-    def token(self) -> object:
-        return self._seen.token
-
-    @property
-    def trace_id(self) -> str | None:
-        return self._seen.trace_id
+    def _fault(self, error: Exception) -> None:
+        self._on_fault(error)
 
     def annotate(self, name: str, value: Any) -> None:
         if value is None:
@@ -126,10 +101,3 @@ class _Heard:
             self._on_fault(error)
         if value is not None:
             self._seen.annotate(name, value)
-
-    def event(self, name: str, facts: Mapping[str, Any]) -> None:
-        self._seen.event(name, facts)
-
-    def end(self, ending: Ending) -> None:
-        self._ending = ending
-        self._seen.end(ending)

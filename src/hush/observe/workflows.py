@@ -10,14 +10,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from hush import semconv
-from hush.observe.describing import ending_of, error_type_of
+from hush.observe.before import ObservationBefore
+from hush.observe.describing import error_type_of
 from hush.observe.metrics import remember
 from hush.observe.pins import ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
     from hush.observe.workflow_meters import WorkflowMeters
     from hush.runtime.instrument import Ending, Observation, Scope
@@ -182,20 +182,17 @@ class RunMetrics:
         return None if error is None else self.meters.errors.bounded(error)
 
 
-class _Measured:
+class _Measured(ObservationBefore):
     """An observation that is measured."""
 
-    __slots__ = ("_began", "_ending", "_heard", "_manager", "_of", "_scope", "_seen")
-
-    _seen: Observation
+    __slots__ = ("_began", "_heard", "_of", "_scope")
 
     def __init__(
         self, manager: AbstractContextManager[Observation], scope: Scope, of: RunMetrics
     ) -> None:
-        self._manager = manager
+        super().__init__(manager)
         self._scope = scope
         self._of = of
-        self._ending: Ending | None = None
         self._heard: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -203,30 +200,11 @@ class _Measured:
         self._began = perf_counter()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        took = perf_counter() - self._began
-        try:
-            ending = self._ending if self._ending is not None else ending_of(exc)
-            # An exemplar carries the span's identity, which does not pin it.
-            with ours:
-                self._of.close(self._scope, ending, took, self._heard)
-        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
-            self._of.on_fault(error)
-        finally:
-            self._manager.__exit__(exc_type, exc, traceback)
+    def _close(self, ending: Ending) -> None:
+        self._of.close(self._scope, ending, perf_counter() - self._began, self._heard)
 
-    @property
-    def token(self) -> object:
-        return self._seen.token
-
-    @property
-    def trace_id(self) -> str | None:
-        return self._seen.trace_id
+    def _fault(self, error: Exception) -> None:
+        self._of.on_fault(error)
 
     def annotate(self, name: str, value: Any) -> None:
         if name in HEARD:
@@ -244,7 +222,3 @@ class _Measured:
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self._of.on_fault(error)
         self._seen.event(name, facts)
-
-    def end(self, ending: Ending) -> None:
-        self._ending = ending
-        self._seen.end(ending)
