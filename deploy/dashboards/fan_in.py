@@ -14,6 +14,7 @@ from panels import (
     draw_lines,
     draw_number,
     draw_table,
+    quantile_of,
     start_dashboard,
     trace_link,
 )
@@ -65,10 +66,7 @@ def build() -> Any:
             "Spread, 95 %",
             "Between the first and the last arrival at a join, in the worst twentieth. All that "
             "time, those who came early were of no use.",
-            Query(
-                "histogram_quantile(0.95, sum by (le) "
-                f"(rate(hush_fan_in_spread_seconds_bucket{{{WHERE}}}[$__rate_interval])))"
-            ),
+            Query(quantile_of(0.95, "hush_fan_in_spread_seconds", WHERE)),
             Seen("s", warn=5, bad=30),
             width=6,
         ),
@@ -132,13 +130,7 @@ def build() -> Any:
             "Spread of arrivals, 95 %",
             "A spread that grows while durations stay is a straggler; one that grows with them "
             "is load.",
-            [
-                Query(
-                    f"histogram_quantile(0.95, sum by (le, {BY}) "
-                    f"(rate(hush_fan_in_spread_seconds_bucket{{{WHERE}}}[$__rate_interval])))",
-                    NAME,
-                )
-            ],
+            [Query(quantile_of(0.95, "hush_fan_in_spread_seconds", WHERE, BY), NAME)],
             Seen("s", warn=5, bad=30),
             links=(trace_link("Runs of this graph in Jaeger", RUN),),
         ),
@@ -241,9 +233,7 @@ def build() -> Any:
             "The slowest ten. What is on the critical path is in the trace: `hush.critical_path`.",
             [
                 Query(
-                    f"topk(10, histogram_quantile(0.95, sum by (le, {BY}) "
-                    f"(rate(hush_node_duration_seconds_bucket{{{WHERE}}}[$__rate_interval]))))",
-                    NAME,
+                    f"topk(10, {quantile_of(0.95, 'hush_node_duration_seconds', WHERE, BY)})", NAME
                 )
             ],
             Seen("s"),

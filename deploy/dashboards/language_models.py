@@ -12,6 +12,8 @@ from panels import (
     draw_heat,
     draw_lines,
     draw_number,
+    quantile_of,
+    spans_95,
     start_dashboard,
     trace_link,
 )
@@ -67,10 +69,7 @@ def build() -> Any:
         draw_number(
             "First token, 95 %",
             "Of streamed calls: how long somebody stares at nothing.",
-            Query(
-                f"histogram_quantile(0.95, sum by (le) (rate({FIRST}_bucket{{{WHERE}}}"
-                "[$__rate_interval])))"
-            ),
+            Query(quantile_of(0.95, FIRST, WHERE)),
             Seen("s", warn=2, bad=5),
         ),
         draw_number(
@@ -171,9 +170,7 @@ def build() -> Any:
             "Median and 95 %, by model. When the provider slows down, all graphs do.",
             [
                 Query(
-                    f"histogram_quantile({quantile}, sum by (le, gen_ai_request_model) "
-                    f"(rate({CALLS}_bucket{{{WHERE}}}[$__rate_interval])))",
-                    f"{MODEL} {shown}",
+                    quantile_of(quantile, CALLS, WHERE, "gen_ai_request_model"), f"{MODEL} {shown}"
                 )
                 for quantile, shown in ((0.5, "median"), (0.95, "95 %"))
             ],
@@ -185,9 +182,7 @@ def build() -> Any:
             "Of streamed calls, median and 95 %: what people wait for.",
             [
                 Query(
-                    f"histogram_quantile({quantile}, sum by (le, gen_ai_request_model) "
-                    f"(rate({FIRST}_bucket{{{WHERE}}}[$__rate_interval])))",
-                    f"{MODEL} {shown}",
+                    quantile_of(quantile, FIRST, WHERE, "gen_ai_request_model"), f"{MODEL} {shown}"
                 )
                 for quantile, shown in ((0.5, "median"), (0.95, "95 %"))
             ],
@@ -219,13 +214,10 @@ def build() -> Any:
             "Calls as spans, with traces",
             "Durations from spans, 95 %; each point opens the trace of a call.",
             [
-                Query(
-                    "histogram_quantile(0.95, sum by (le, span_name) "
-                    "(rate(traces_span_metrics_duration_seconds_bucket"
-                    '{service_name=~"$service",span_name=~"chat ($model)"}'
-                    "[$__rate_interval])))",
+                spans_95(
+                    'service_name=~"$service",span_name=~"chat ($model)"',
+                    "span_name",
                     "{{span_name}}",
-                    exemplars=True,
                 )
             ],
             Seen("s"),

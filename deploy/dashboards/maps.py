@@ -13,6 +13,8 @@ from panels import (
     draw_lines,
     draw_number,
     draw_table,
+    quantile_of,
+    spans_95,
     start_dashboard,
     trace_link,
 )
@@ -195,11 +197,7 @@ def build() -> Any:
             "Duration of items",
             "Median and 99 %. Far apart: stragglers decide how long the map takes.",
             [
-                Query(
-                    f"histogram_quantile({quantile}, sum by (le, {BY}) "
-                    f"(rate({ITEMS}_bucket{{{WHERE}}}[$__rate_interval])))",
-                    NAME + f" {shown}",
-                )
+                Query(quantile_of(quantile, ITEMS, WHERE, BY), NAME + f" {shown}")
                 for quantile, shown in ((0.5, "median"), (0.99, "99 %"))
             ],
             Seen("s"),
@@ -216,13 +214,10 @@ def build() -> Any:
             "Durations of items from their spans; each point opens a trace. Large maps keep the "
             "spans of some items only: the failed, the slowest, and a sample.",
             [
-                Query(
-                    "histogram_quantile(0.95, sum by (le, span_name) "
-                    "(rate(traces_span_metrics_duration_seconds_bucket"
-                    '{service_name=~"$service",span_name=~"item ($node)"}'
-                    "[$__rate_interval])))",
+                spans_95(
+                    'service_name=~"$service",span_name=~"item ($node)"',
+                    "span_name",
                     "{{span_name}}",
-                    exemplars=True,
                 )
             ],
             Seen("s"),

@@ -51,6 +51,21 @@ class Seen:
     points: bool = False
 
 
+def quantile_of(quantile: float, metric: str, where: str, by: str = "") -> str:
+    """Return the expression for a quantile of a histogram, over all series or by labels."""
+    labels = ", ".join(filter(None, ("le", by)))
+    return (
+        f"histogram_quantile({quantile}, sum by ({labels}) "
+        f"(rate({metric}_bucket{{{where}}}[$__rate_interval])))"
+    )
+
+
+def spans_95(where: str, by: str, legend: str) -> Query:
+    """Return the query for how long spans took, whose points lead to traces."""
+    metric = "traces_span_metrics_duration_seconds"
+    return Query(quantile_of(0.95, metric, where, by), legend, exemplars=True)
+
+
 def build_targets(queries: Sequence[Query], *, instant: bool = False) -> list[Any]:
     """Return the queries of a panel, named A, B, C."""
     targets = []

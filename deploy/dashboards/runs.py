@@ -12,6 +12,8 @@ from panels import (
     draw_heat,
     draw_lines,
     draw_number,
+    quantile_of,
+    spans_95,
     start_dashboard,
     trace_link,
 )
@@ -77,10 +79,7 @@ def build() -> Any:
             "95 % end within",
             "The duration that one run in twenty exceeds. 10 s is the objective: beyond it, the "
             "dashboard of fan-ins says who is waited for.",
-            Query(
-                f"histogram_quantile(0.95, sum by (le) (rate({RUNS}_bucket{{{COUNTED}}}"
-                "[$__rate_interval])))"
-            ),
+            Query(quantile_of(0.95, RUNS, COUNTED)),
             Seen("s", warn=5, bad=10),
             alerts=("HushRunLatencyFastBurn",),
         ),
@@ -180,8 +179,7 @@ def build() -> Any:
                 text,
                 [
                     Query(
-                        f"histogram_quantile({quantile}, sum by (le, hush_graph_name) "
-                        f"(rate({RUNS}_bucket{{{COUNTED}}}[$__rate_interval])))",
+                        quantile_of(quantile, RUNS, COUNTED, "hush_graph_name"),
                         "{{hush_graph_name}}",
                     )
                 ],
@@ -233,15 +231,7 @@ def build() -> Any:
             "Durations from spans, with traces",
             "The same from spans, counted by Jaeger before it samples. Each point is a run: click "
             "it to open its trace. Slow and failed ones are all kept, of the others one in ten.",
-            [
-                Query(
-                    "histogram_quantile(0.95, sum by (le, hush_graph_name) "
-                    f"(rate(traces_span_metrics_duration_seconds_bucket{{{SPANS}}}"
-                    "[$__rate_interval])))",
-                    "{{hush_graph_name}} 95 %",
-                    exemplars=True,
-                )
-            ],
+            [spans_95(SPANS, "hush_graph_name", "{{hush_graph_name}} 95 %")],
             Seen("s", warn=5, bad=10),
             alerts=("HushRunLatencyFastBurn",),
             links=(trace_link("Runs of this graph in Jaeger", OPERATION),),
