@@ -23,6 +23,10 @@ COUNTED = f'{GRAPH},hush_outcome!="cancelled"'
 RUNS = "hush_run_duration_seconds"
 SPANS = 'service_name=~"$service",span_name=~"run .*",hush_graph_name=~"$graph"'
 OPERATION = "run ${__field.labels.hush_graph_name}"
+# What only the run's own span has: error=true would find good runs in which something failed.
+FAILED = '{"hush.run.outcome":"error"}'
+TOO_LATE = '{"hush.run.outcome":"timeout"}'
+THIS_OUTCOME = '{"hush.run.outcome":"${__field.labels.hush_outcome}"}'
 
 CHOOSE_GRAPH = choose(
     "graph",
@@ -105,7 +109,7 @@ def build() -> Any:
         "By graph",
         draw_lines(
             "Runs",
-            "By outcome. Click a line of errors to search Jaeger for such runs.",
+            "By outcome. Click a line to search Jaeger for such runs.",
             [
                 Query(
                     f"sum by (hush_graph_name, hush_outcome) (rate({RUNS}_count{{{GRAPH}}}"
@@ -116,7 +120,7 @@ def build() -> Any:
             Seen("reqps", stacked=True),
             links=(
                 trace_link("Runs of this graph in Jaeger", OPERATION),
-                trace_link("Failed runs in Jaeger", OPERATION, '{"error":"true"}'),
+                trace_link("Runs with this outcome in Jaeger", OPERATION, THIS_OUTCOME),
             ),
         ),
         draw_lines(
@@ -133,7 +137,10 @@ def build() -> Any:
             ],
             Seen("reqps", stacked=True),
             alerts=("HushRunErrorsFastBurn", "HushRunErrorsSlowBurn"),
-            links=(trace_link("Failed runs in Jaeger", OPERATION, '{"error":"true"}'),),
+            links=(
+                trace_link("Failed runs in Jaeger", OPERATION, FAILED),
+                trace_link("Runs that were too late in Jaeger", OPERATION, TOO_LATE),
+            ),
         ),
         draw_lines(
             "Burn rate of the error budget",

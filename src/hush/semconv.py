@@ -180,6 +180,7 @@ __all__ = (
     "REASON_TOLERANCE_EXCEEDED",
     "REQUEST_ID",
     "RUN_ID",
+    "RUN_OUTCOME",
     "RUN_S",
     "SERVER_ADDRESS",
     "SERVER_PORT",
@@ -264,6 +265,9 @@ GRAPH_NAME: Final = "hush.graph.name"
 USER_ID: Final = "user.id"
 SESSION_ID: Final = "session.id"
 FAILED_NODE: Final = "hush.failed.node"
+RUN_OUTCOME: Final = "hush.run.outcome"
+"""As ``hush.outcome``, on no other span: stores that match names and tags each with any span of
+a trace find failed runs by it, and not runs in which something failed."""
 NODE_COUNT: Final = "hush.node.count"
 CRITICAL_PATH: Final = "hush.critical_path"
 SPANS_OMITTED: Final = "hush.spans_omitted"

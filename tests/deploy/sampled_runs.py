@@ -77,14 +77,43 @@ with GraphNode(name="partial") as partial:
     START >> items >> END
 
 
+@code_node
+async def always(x: int):
+    raise ValueError("on purpose")
+
+
+@code_node
+async def finish(fails: bool):
+    if fails:
+        raise ValueError("on purpose")
+    return {}
+
+
+with GraphNode(name="mixed") as mixed:
+    # An item fails in each of them, and is collected; few of the runs fail.
+    with MapNode(name="tried", inputs={"x": Each([1])}, on_error="collect") as tried:
+        START >> always(inputs={"x": PARENT["x"]}) >> END
+    START >> tried >> finish(inputs={"fails": PARENT["fails"]}) >> END
+
+
 async def main(service: str, ordinary_count: int, count: int, slow_s: float, late_s: float) -> None:
     telemetry = configure(service_name=service)
-    ids: dict[str, list[str]] = {"ordinary": [], "failing": [], "partial": [], "slow": []}
+    ids: dict[str, list[str]] = {
+        "ordinary": [],
+        "failing": [],
+        "partial": [],
+        "slow": [],
+        "mixed": [],
+    }
     for number in range(ordinary_count):
         ids["ordinary"].append((await Hush(ordinary).run({"n": number})).trace_id)
     for number in range(count):
         with suppress(RunError):
             await Hush(failing).run({"n": number})
+        with suppress(RunError):
+            # The ids are of those that end well.
+            result = await Hush(mixed).run({"fails": number % 4 == 0})
+            ids["mixed"].append(result.trace_id)
         ids["partial"].append((await Hush(partial).run({"xs": range(3)})).trace_id)
 
     async def run_slow() -> None:

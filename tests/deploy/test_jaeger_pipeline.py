@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -67,7 +68,7 @@ def sampled(jaeger_binary, tmp_path_factory):
     }
     with DeployedJaeger(jaeger_binary, folder, **settings) as server:
         ids = send_runs(server, "sampled", ORDINARY, OF_EACH, LATE_S)
-        total = ORDINARY + 4 * OF_EACH + 1
+        total = ORDINARY + 5 * OF_EACH + 1
 
         def decided():
             own = read_metrics(server.ports["own"])
@@ -79,17 +80,27 @@ def sampled(jaeger_binary, tmp_path_factory):
         yield server, ids
 
 
-def stored(server, operation):
-    found = server.client._get(
-        f"/api/traces?service=sampled&operation={operation.replace(' ', '%20')}"
-        "&limit=1000&lookback=1h"
-    )["data"]
+def stored(server, operation, **tags):
+    asked = {"service": "sampled", "operation": operation, "limit": 1000, "lookback": "1h"}
+    if tags:
+        asked["tags"] = json.dumps(tags)
+    found = server.client._get(f"/api/traces?{urlencode(asked)}")["data"]
     return {trace["traceID"] for trace in found}
 
 
 def test_every_trace_with_an_error_is_kept(sampled):
     server, _ = sampled
     assert len(stored(server, "run failing")) == OF_EACH
+
+
+def test_a_search_for_failed_runs_finds_these_and_no_others(sampled):
+    server, ids = sampled
+    failed = stored(server, "run mixed", **{"hush.run.outcome": "error"})
+    assert len(failed) == OF_EACH // 4
+    assert not failed & set(ids["mixed"])
+    assert stored(server, "run mixed", **{"hush.run.outcome": "ok"}) == set(ids["mixed"])
+    # Why that attribute is there: what is on other spans counts here as well.
+    assert stored(server, "run mixed", error="true") == failed | set(ids["mixed"])
 
 
 def test_every_partial_failure_is_kept(sampled):

@@ -321,6 +321,7 @@ class Hush:
                     state.critical_path = trail_of(error, state.critical_path or lineage.cut)
                 except anyio.get_cancelled_exc_class():
                     state.critical_path = lineage.cut
+                    seen.annotate(semconv.RUN_OUTCOME, semconv.OUTCOME_CANCELLED)
                     seen.end(cancelled(lineage.why()))
                     raise
                 finally:
@@ -333,6 +334,7 @@ class Hush:
                         seen.annotate(semconv.CRITICAL_PATH, path)
                     if run.failure_count:
                         seen.annotate(semconv.PARTIAL_FAILURE, True)  # noqa: FBT003  # an attribute's value
+                seen.annotate(semconv.RUN_OUTCOME, ending.outcome)
                 seen.end(ending)
         except anyio.get_cancelled_exc_class():
             if sink is not None:
