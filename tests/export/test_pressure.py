@@ -17,7 +17,9 @@ from hush.export.counts import counts
 from hush.export.spool import Spool
 from hush.observe.tracing import override_provider
 from tests.export.collector import NOBODY, collecting
-from tests.export.spans import Source, sending, wait_for
+from tests.export.spans import Source, assert_all_once, sending, wait_for
+
+MIB = 1024 * 1024
 
 
 class Disk:
@@ -200,3 +202,80 @@ def test_ending_a_span_never_waits_for_a_disk_that_stands_still(tmp_path: Path, 
         disk.go_on.set()
     kept = source.spans_on_disk()
     assert kept + sum(counts.dropped.values()) == 1_001
+
+
+# --- a disk that stands still ---------------------------------------------------------------------
+
+
+def test_the_end_does_not_wait_for_a_disk_that_stands_still(tmp_path: Path, disk: Disk):
+    with sending(NOBODY, tmp_path, exit_s=0.1) as source:
+        source.end(5)
+        assert disk.asked.wait(20)
+        source.end(60)
+        began = time.monotonic()
+        assert not source.processor.force_flush(200)
+        source.provider.shutdown()
+        assert time.monotonic() - began < 25
+        assert not disk.go_on.is_set()
+    # What the writer had in hand is counted as well.
+    assert counts.dropped == {("traces", "exit"): 65}
+
+
+def test_what_a_disk_does_not_take_in_time_is_sent_from_memory_once(tmp_path: Path, disk: Disk):
+    with collecting() as collector, sending(collector, tmp_path) as source:
+        source.end(5)
+        assert disk.asked.wait(20)
+        wait_for(lambda: len(collector.stored) == 5)
+        disk.go_on.set()
+        source.end(5)
+        wait_for(lambda: not source.outbox.memory.trouble)
+        assert source.processor.force_flush(20_000)
+        assert source.files() == []
+        assert_all_once(collector, source)
+
+
+def test_no_flush_waits_for_a_disk_that_stands_still(tmp_path: Path, disk: Disk):
+    with collecting() as collector, sending(collector, tmp_path, exit_s=0.1) as source:
+        put = threading.Thread(target=source.outbox.put, args=("traces", b"", 1))
+        put.start()
+        assert disk.asked.wait(20)
+        began = time.monotonic()
+        assert not source.outbox.flush(1_000)
+        # Nor does another who has something to hand over.
+        assert source.outbox.put("traces", b"", 1)
+        assert time.monotonic() - began < 25
+        disk.go_on.set()
+        put.join()
+
+
+# --- large spans ----------------------------------------------------------------------------------
+
+
+def test_of_large_spans_fewer_wait_for_a_disk_that_stands_still(tmp_path: Path, disk: Disk):
+    options = {"batch_size": 10, "queue_bytes": MIB, "exit_s": 0.1}
+    with sending(NOBODY, tmp_path, **options) as source:
+        source.end(10, "x" * 30_000)
+        assert disk.asked.wait(20)
+        source.end(500, "x" * 30_000)
+        waiting = source.processor.queued() + source.outbox.memory.count
+        assert waiting * 30_000 <= MIB
+        assert counts.dropped_for("queue_full") + counts.dropped_for("disk_error") == 510 - waiting
+        disk.go_on.set()
+
+
+def test_of_large_spans_fewer_wait_for_a_disk_that_refuses(tmp_path: Path):
+    options = {"batch_size": 10, "queue_bytes": MIB}
+    with sending(NOBODY, tmp_path, **options) as source:
+        shutil.rmtree(tmp_path)
+        tmp_path.write_text("no folder can be made where a file is")
+        source.end(500, "x" * 30_000)
+        wait_for(lambda: not source.processor.queued())
+        wait_for(lambda: source.outbox.memory.count + sum(counts.dropped.values()) == 500)
+        assert 0 < source.outbox.memory.count * 30_000 <= MIB
+
+
+def test_ordinary_spans_have_the_whole_queue(tmp_path: Path):
+    with collecting() as collector, sending(collector, tmp_path) as source:
+        source.end(1_000)
+        assert source.processor.force_flush(20_000)
+        assert source.processor._limit == source.outbox.options.queue_size

@@ -1,7 +1,8 @@
 """What is on its way to the disk: written as it comes, kept while the disk does not take it.
 
-Bounded, in spans. Never raises: who hands something over has a run to go on with. Knows
-nothing of how batches are made or sent.
+Bounded, in spans and in bytes. Never raises, and waits for a disk that stands still only
+for a moment: who hands something over has a run to go on with. Knows nothing of how
+batches are made or sent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from hush.errors import text_of
 from hush.export.complaints import Complaints
 from hush.export.counts import counts
-from hush.export.place import SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ("Memory",)
 
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+STALLED_S: Final = 1.0
+"""How long anybody waits for somebody else who is writing, in seconds."""
 _BEYOND: Final = 1.5
 """Times ``max_bytes``, beyond which writers help a sender that does not keep to it."""
 
@@ -40,6 +42,7 @@ class Memory:
         complaints: the log.
         trouble: why the disk does not take batches, as a reason of
             ``hush.export.dropped``; empty while it does.
+        stalled: whether somebody was writing for so long that others gave up waiting.
     """
 
     def __init__(self, spool: Spool, routes: Mapping[Signal, Route]) -> None:
@@ -56,11 +59,14 @@ class Memory:
     def _begin(self) -> None:
         self.complaints = Complaints()
         self.trouble = ""
-        self._lock = threading.Lock()
+        self.stalled = False
+        self._lock = threading.Lock()  # of what is below, never held while files are written
+        self._disk = threading.Lock()  # held by whoever writes, for as long as that takes
         self._pending: deque[Payload] = deque()
         self._in_flight: Payload | None = None
         self.count = 0
         """How many spans and the like it holds."""
+        self._bytes = 0
 
     def after_fork(self) -> None:
         """Begin anew in a child: what the parent holds is the parent's."""
@@ -78,14 +84,16 @@ class Memory:
         """
         with self._lock:
             self._pending.append(payload)
-            self.count += payload.count
-            if self._store():
-                return True
+            self._hold(payload, 1)
+        if self.store():
+            return True
+        options = self.spool.options
+        with self._lock:
+            fits = self.count <= options.queue_size and self._bytes <= options.queue_bytes
             # Alone it is kept in any case: a batch may be larger than a small queue.
-            if self.count <= self.spool.options.queue_size or len(self._pending) == 1:
+            if fits or len(self._pending) == 1 or not self._removed(payload):
                 return True
-            self._pending.pop()
-            self.count -= payload.count
+            self._hold(payload, -1)
         counts.drop(payload.signal, self.trouble, payload.count)
         self.complaints.warn(
             f"{payload.signal} are lost: neither the disk nor the memory has room for them",
@@ -94,31 +102,63 @@ class Memory:
         )
         return False
 
-    def store(self) -> bool:
-        """Write what is held, and say whether all of it is on the disk now."""
+    def _hold(self, payload: Payload, sign: int) -> None:
+        self.count += sign * payload.count
+        self._bytes += sign * len(payload.data)
+
+    def _removed(self, payload: Payload) -> bool:
+        """Take a batch out, unless it is not there any more."""
+        for place, one in enumerate(self._pending):
+            if one is payload:
+                del self._pending[place]
+                return True
+        return False
+
+    def store(self, wait_s: float = STALLED_S) -> bool:
+        """Write what is held, and say whether all of it is on the disk now.
+
+        Args:
+            wait_s: how long to wait for somebody else who is writing, in seconds.
+        """
         if not self._pending:
             return True
-        with self._lock:
-            return self._store()
+        if not self._disk.acquire(timeout=wait_s):
+            self.stalled = True
+            self.trouble = self.trouble or "disk_error"
+            self.complaints.warn("the disk stands still; what is to be sent waits in memory")
+            return False
+        try:
+            self.stalled = False
+            self.trouble = self._stored()
+        finally:
+            self._disk.release()
+        return not self.trouble
 
-    def _store(self) -> bool:
-        while self._pending:
-            if not self._has_room():
-                self.trouble = "spool_full"
-                return False
+    def _stored(self) -> str:
+        """Write what is held, and return why that did not go on."""
+        while True:
+            with self._lock:
+                payload = self._pending[0] if self._pending else None
+            if payload is None:
+                return ""
             try:
-                self.spool.write(self._pending[0])
-            except (OSError, SpoolError) as error:
-                full = isinstance(error, OSError) and error.errno in _FULL
-                self.trouble = "disk_full" if full else "disk_error"
+                if not self._has_room():
+                    return "spool_full"
+                batch = self.spool.write(payload)
+                with self._lock:
+                    ours = self._removed(payload)
+                    if ours:
+                        self._hold(payload, -1)
+                if not ours:
+                    # It took so long that somebody has sent it from here, or counted it as lost.
+                    self.spool.remove(batch)
+            except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
                 self.complaints.warn(
                     "the spool cannot be written; what is to be sent waits in memory",
                     error=f"{type(error).__name__}: {text_of(error)}",
                 )
-                return False
-            self.count -= self._pending.popleft().count
-        self.trouble = ""
-        return True
+                full = isinstance(error, OSError) and error.errno in _FULL
+                return "disk_full" if full else "disk_error"
 
     def _has_room(self) -> bool:
         options = self.spool.options
@@ -164,7 +204,7 @@ class Memory:
             for payload in self._pending:
                 if payload.signal in signals and payload.signal in self.routes:
                     self._in_flight = payload
-                    self._pending.remove(payload)
+                    self._removed(payload)
                     return payload
         return None
 
@@ -179,27 +219,35 @@ class Memory:
         """Forget the batch that was sent."""
         with self._lock:
             if self._in_flight is not None:
-                self.count -= self._in_flight.count
+                self._hold(self._in_flight, -1)
                 self._in_flight = None
 
-    def close(self) -> None:
-        """Write what is left, for the last time, and count what cannot be."""
+    def close(self, *, write: bool) -> None:
+        """Write what is left, for the last time, and count what cannot be.
+
+        Args:
+            write: False where the disk is known to stand still.
+        """
         with self._lock:
             if self._in_flight is not None:
                 # Perhaps it arrives, perhaps not; twice is better than never.
                 self._pending.appendleft(self._in_flight)
                 self._in_flight = None
-            if self._store():
-                return
-            lost = Counter[str]()
+        if write and self.store():
+            return
+        why = self.trouble if write and not self.stalled else "exit"
+        lost = Counter[str]()
+        with self._lock:
             for payload in self._pending:
                 lost[payload.signal] += payload.count
-                counts.drop(payload.signal, self.trouble, payload.count)
+                counts.drop(payload.signal, why, payload.count)
             self._pending.clear()
-            self.count = 0
+            self.count = self._bytes = 0
+        if not lost:
+            return
         self.complaints.warn(
             "telemetry is lost at the end of the process: the spool cannot be written",
-            why=self.trouble,
+            why=why,
             **lost,
         )
 

@@ -39,6 +39,9 @@ class SpoolOptions:
     not start until there is room."""
     queue_size: int = 65_536
     """Spans that may wait in memory for the disk; what is more is dropped and counted."""
+    queue_bytes: int = 256 * 1024 * 1024
+    """Memory that they may take, in bytes, by what the last batches took; where spans are large,
+    fewer than ``queue_size`` may wait."""
     batch_size: int = 512
     """Spans in one batch; as many wake the writer at once."""
     interval_s: float = 0.2
@@ -57,7 +60,7 @@ class SpoolOptions:
         """Check the numbers."""
         if self.max_bytes < _LEAST_BYTES:
             raise ValueError(f"max_bytes={self.max_bytes}: expected at least {_LEAST_BYTES}")
-        for name in ("queue_size", "batch_size"):
+        for name in ("queue_size", "queue_bytes", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1")
         for name in ("max_age_s", "metrics_max_age_s", "interval_s"):

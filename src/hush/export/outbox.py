@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hush.export.batch_file import Payload
 from hush.export.counts import counts, watch
 from hush.export.lock import lockable, read_status
-from hush.export.memory import Memory
+from hush.export.memory import STALLED_S, Memory
 from hush.export.options import SIGNALS, SpoolOptions
 from hush.export.place import (
     VARIABLE,
@@ -113,8 +113,8 @@ class Outbox:
             False where it was dropped; it is counted then.
         """
         route = self.memory.routes[signal]
+        self.start()  # before: the disk may not come back
         kept = self.memory.put(Payload(signal, count, *compressed(data, route.compression)))
-        self.start()
         self._sender.wake()
         return kept
 
@@ -156,7 +156,9 @@ class Outbox:
         """
         lost = sum(counts.dropped.values())
         give_up = time.monotonic() + timeout_s
-        stored = self.memory.store()
+        stored = self.memory.store(min(timeout_s, STALLED_S))
+        if self.memory.stalled:
+            return False
         waiting = {batch.name for batch in self.spool.content(fresh=True).batches}
         if waiting or not stored:
             self.start()
@@ -201,15 +203,16 @@ class Outbox:
     def close(self) -> None:
         """Put everything on the disk, send for as long as that succeeds, and stop.
 
-        It takes about a second where the receiver does not answer, see ``exit_s``.
+        It takes about a second where the receiver does not answer, see ``exit_s``, and little
+        more where the disk stands still: files are the business of the sender's thread, and
+        where that does not come back nobody follows it.
         """
         with self._closing:
             if self._closed:
                 return
             self._closed = True
-        self.memory.store()
         self._sender.close(self.options.exit_s)
-        self.memory.close()
+        self.memory.close(write=not self._sender.stuck())
         with _opening:
             if _open.get(self.place) is self:
                 del _open[self.place]

@@ -34,6 +34,8 @@ POLL_S: Final = 1.0
 """How often somebody looks for batches of other processes, and for the lock, in seconds."""
 TIDY_S: Final = 5.0
 """How often old batches are looked for."""
+STUCK_S: Final = 0.5
+"""How long a thread that is to end may still be busy with files, in seconds."""
 MOST_GRACES: Final = 10
 """Times the wait at the end of the process that it may take as long as batches are taken."""
 
@@ -67,6 +69,7 @@ class Sender:
         self._next_tidy = 0.0
         self._next_lock = 0.0
         self._busy = False
+        self._asking = False
         self._said: dict[str, object] | None = None
 
     # --- called from other threads ---------------------------------------------------------------
@@ -109,6 +112,15 @@ class Sender:
                 return
             thread.join(max(left, 0.0))
             until = self._until
+
+    def stuck(self) -> bool:
+        """Say whether, after :meth:`close`, the thread does not come back from the disk."""
+        give_up = time.monotonic() + STUCK_S
+        while self._thread is not None and self._thread.is_alive() and not self._asking:
+            if time.monotonic() >= give_up:
+                return True
+            self._thread.join(STUCK_S / 20)
+        return False
 
     def forget(self) -> None:
         """Leave lock and connections to the parent, in a forked child."""
@@ -220,7 +232,9 @@ class Sender:
 
     def _sent(self, payload: Payload) -> Answer:
         began = time.monotonic()
+        self._asking = True
         answer = self._receiver.send(self._memory.routes[payload.signal], payload)
+        self._asking = False
         self._took_s = time.monotonic() - began
         backoff = self.backoffs[payload.signal]
         if answer.kind == "again":

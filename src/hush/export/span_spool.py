@@ -34,6 +34,12 @@ HALF: Final = 0.5
 """Share of the queue from which on new runs wait."""
 REQUEST_BYTES: Final = 4 * 1024 * 1024
 """What receivers take by default, those that speak gRPC inside too."""
+SPAN_BYTES: Final = 3_000
+"""What a span takes in memory, without what is in it."""
+WEIGHT: Final = 1.5
+"""Times what it takes when written, it takes besides."""
+FADING: Final = 0.9
+"""Share of their weight that large spans keep with each batch that has none."""
 STALLED_S: Final = 1.0
 """How long anybody waits for a writer that gets nowhere, in seconds."""
 
@@ -54,14 +60,14 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
         """
         self.outbox = outbox
         options = outbox.options
-        self._limit = options.queue_size
-        self._brake = int(self._limit * BRAKE)
-        self._half = max(int(self._limit * HALF), 1)
+        self._options = options
+        self._span_bytes = 0.0
+        self._allow(options.queue_size)
         self._blocks = options.when_full == "block"
         self.start_wait_s = float("inf") if self._blocks else options.start_wait_s
         super().__init__(
             thread="hush spool writer",
-            batch=min(options.batch_size, self._limit),
+            batch=min(options.batch_size, options.queue_size),
             interval_s=options.interval_s,
             roots_at_once=False,
         )
@@ -73,6 +79,12 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
     def _begin(self) -> None:
         super()._begin()
         self._got_to, self._got_there_s = -1, 0.0
+
+    def _allow(self, limit: int) -> None:
+        """Set how many spans may wait."""
+        self._limit = limit
+        self._brake = int(limit * BRAKE)
+        self._half = max(int(limit * HALF), 1)
 
     # --- called by whoever ends a span -----------------------------------------------------------
 
@@ -147,11 +159,14 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
     def _end(self, thread: threading.Thread | None) -> None:
         """Write what is queued, send for a moment where that succeeds, and stop."""
         if thread is not None and not self._written(thread):
+            # What the thread has in hand is the outbox's to count.
             lost = self._left()
-            counts.drop("traces", "exit", lost)
-            self.outbox.memory.complaints.warn(
-                "spans are lost: the disk did not take them at the end of the process", count=lost
-            )
+            if lost:
+                counts.drop("traces", "exit", lost)
+                self.outbox.memory.complaints.warn(
+                    "spans are lost: the disk did not take them at the end of the process",
+                    count=lost,
+                )
         self.outbox.release(self)
 
     def _written(self, thread: threading.Thread) -> bool:
@@ -191,7 +206,16 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
         if len(data) > REQUEST_BYTES and len(spans) > 1:
             self._halves(spans)
             return
+        self._weigh(len(data) / len(spans))
         self.outbox.put("traces", data, len(spans))
+
+    def _weigh(self, written_bytes: float) -> None:
+        """Let as many spans wait as fit, by what those of this batch take when written."""
+        each = SPAN_BYTES + WEIGHT * written_bytes
+        self._span_bytes = max(each, self._span_bytes * FADING)
+        options = self._options
+        fit = max(int(options.queue_bytes / self._span_bytes), self._batch)
+        self._allow(min(options.queue_size, fit))
 
     def _halves(self, spans: Sequence[ReadableSpan]) -> None:
         middle = len(spans) // 2
