@@ -162,7 +162,9 @@ def test_what_is_refused_is_set_aside_and_the_rest_is_sent(
     def script(request: object, number: int) -> Reply:
         return Reply(status, body=b"no good", store=False) if bad & set(request.spans) else Reply()
 
-    with collecting(script) as collector, sending(collector, tmp_path, batch_size=100) as source:
+    # Only a flush ends a batch, however long a busy machine takes to end ten spans.
+    options = {"batch_size": 100, "interval_s": 30.0}
+    with collecting(script) as collector, sending(collector, tmp_path, **options) as source:
         collector.stop()
         for _ in range(5):
             source.end(10)
