@@ -22,9 +22,9 @@ def alerts():
 
 
 def test_promtool_takes_configuration_and_rules(promtool):
-    config = DEPLOY / "prometheus" / "prometheus.yml"
+    configs = [DEPLOY / "prometheus" / f"{name}.yml" for name in ("prometheus", "loopback")]
     for arguments in (
-        ["check", "config", str(config)],
+        *(["check", "config", str(config)] for config in configs),
         ["check", "rules", *map(str, sorted(RULES.glob("*.yml")))],
     ):
         done = subprocess.run(

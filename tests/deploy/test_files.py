@@ -21,8 +21,8 @@ KUBERNETES = DEPLOY / "kubernetes"
 KUBERNETES_VERSION = "1.30"
 COMPOSE = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())
 OPEN_TO_ALL = {"0.0.0.0", "::", ""}
-# ServiceMonitor is a type of the Prometheus operator, which Kubernetes itself knows nothing of.
-FOREIGN = {"ServiceMonitor"}
+# Types of the Prometheus operator, which Kubernetes itself knows nothing of.
+FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 
 
 # --- compose ------------------------------------------------------------------------------
@@ -113,6 +113,54 @@ def test_prometheus_reads_programs_that_are_there():
         for group in job.get("dns_sd_configs", ()):
             hosts |= set(group["names"])
     assert hosts - {"127.0.0.1"} <= set(COMPOSE["services"])
+
+
+def test_without_containers_prometheus_does_the_same():
+    # Of the collector's, which is not there, nothing.
+    found = {}
+    for name in ("prometheus", "loopback"):
+        config = yaml.safe_load((DEPLOY / "prometheus" / f"{name}.yml").read_text())
+        jobs = {job.pop("job_name"): job for job in config.pop("scrape_configs")}
+        found[name] = config, jobs
+    assert found["loopback"][0] == found["prometheus"][0]
+    with_containers, without = found["prometheus"][1], found["loopback"][1]
+    assert set(without) == {
+        name for name in with_containers if name not in {"hush-otlp", "otel-collector"}
+    }
+    for name, job in without.items():
+        there = with_containers[name]
+        assert job.get("honor_labels") == there.get("honor_labels")
+        assert job.get("file_sd_configs") == there.get("file_sd_configs")
+        ports = {
+            target.split(":")[1] for group in job["static_configs"] for target in group["targets"]
+        }
+        for group in there.get("static_configs", ()):
+            assert ports == {target.split(":")[1] for target in group["targets"]}
+        for group in there.get("dns_sd_configs", ()):
+            assert ports == {str(group["port"])}
+
+
+def test_what_waits_in_memory_fits_below_the_limit_of_memory():
+    # Measured: 3.5 kB for a span of some 300 bytes, over the 100 MB that the example takes.
+    sizes = {
+        int(COMPOSE["services"]["example"]["environment"]["OTEL_BSP_MAX_QUEUE_SIZE"]),
+        *map(
+            int,
+            re.findall(
+                r"OTEL_BSP_MAX_QUEUE_SIZE\D+(\d+)",
+                (KUBERNETES / "base" / "example.yaml").read_text()
+                + (DEPLOY / "systemd" / "hush-example.service").read_text(),
+            ),
+        ),
+    }
+    (size,) = sizes
+    limits = [
+        COMPOSE["services"]["example"]["deploy"]["resources"]["limits"]["memory"],
+        re.search(r"limits:.*memory: (\w+)", (KUBERNETES / "base" / "example.yaml").read_text())[1],
+        re.search(r"MemoryMax=(\w+)", (DEPLOY / "systemd" / "hush-example.service").read_text())[1],
+    ]
+    for limit in limits:
+        assert 100 + size * 3_500 / 1e6 < int(re.match(r"\d+", limit)[0]), limit
 
 
 # --- Kubernetes ------------------------------------------------------------------------------
@@ -231,6 +279,53 @@ def test_an_overlay_can_be_built(overlay):
         assert len(json.dumps(found)) < 200_000
     (jaeger,) = (found for name, found in maps.items() if re.fullmatch(r"jaeger-\w+", name))
     assert jaeger["data"]["config.yaml"] == (DEPLOY / "jaeger" / "config.yaml").read_text()
+
+
+OPERATOR = KUBERNETES / "components" / "service-monitor"
+
+
+def test_the_operator_gets_the_rules_that_prometheus_has(tmp_path):
+    made = tmp_path / "rules.yaml"
+    subprocess.run([sys.executable, str(OPERATOR / "generate.py"), str(made)], check=True)
+    committed = (OPERATOR / "rules.yaml").read_text()
+    assert made.read_text() == committed, "run generate.py in components/service-monitor"
+    for found, name in zip(yaml.safe_load_all(committed), ("recording", "alerts"), strict=True):
+        rules = yaml.safe_load((DEPLOY / "prometheus" / "rules" / f"{name}.yml").read_text())
+        assert found["spec"] == rules
+
+
+def test_the_operator_names_jobs_as_prometheus_does():
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    honours = {
+        job["job_name"]: job.get("honor_labels", False)
+        for job in config["scrape_configs"]
+        if job["job_name"] != "prometheus"
+    }
+    named = {}
+    for monitor in documents(OPERATOR / "monitors.yaml"):
+        for endpoint in monitor["spec"]["endpoints"]:
+            (rule,) = endpoint["relabelings"]
+            assert rule["targetLabel"] == "job"
+            named[rule["replacement"]] = endpoint.get("honorLabels", False)
+    assert named == honours
+
+
+def test_the_operator_reaches_what_it_is_to_read():
+    wanted = {
+        endpoint["port"]
+        for monitor in documents(OPERATOR / "monitors.yaml")
+        for endpoint in monitor["spec"]["endpoints"]
+    }
+    (policy,) = documents(OPERATOR / "network.yaml")
+    (rule,) = policy["spec"]["ingress"]
+    assert {entry["port"] for entry in rule["ports"]} == wanted
+    # A policy goes by the names of the container's ports, a monitor by those of the service.
+    containers = {
+        port["name"]
+        for _, workload in workloads()
+        for port in workload["spec"]["template"]["spec"]["containers"][0]["ports"]
+    }
+    assert wanted <= containers
 
 
 # --- Grafana's provisioning, systemd -------------------------------------------------------------
