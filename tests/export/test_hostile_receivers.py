@@ -131,6 +131,60 @@ def test_nothing_is_left_open(tmp_path: Path):
         wait_for(lambda: sockets() <= before)
 
 
+# --- faults that are those of a batch -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [500, 502])
+def test_batches_that_the_receiver_faults_on_hold_up_no_others_and_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int
+):
+    monkeypatch.setattr("hush.export.backoff.LONGEST_S", 0.02)
+    bad: set[str] = set()
+
+    def script(request: object, number: int) -> Reply:
+        return Reply(status, store=False) if bad & set(request.spans) else Reply()
+
+    collector = Collector(script)
+    with sending(collector, tmp_path) as source:
+        for _ in range(8):
+            source.end(10)
+            source.written()
+        bad |= {source.ids[5], source.ids[15], source.ids[45]}
+        poisoned = [source.files()[place] for place in (0, 1, 4)]
+        collector.start()
+        wait_for(lambda: source.files() == poisoned)
+        wait_for(lambda: all(source.outbox._sender.postpones(one.name) for one in poisoned))
+        source.end(10)
+        wait_for(lambda: len(collector.stored) == 60)
+        assert not source.processor.force_flush(20_000)
+        assert source.files() == poisoned
+    assert caplog.text.count("the receiver faults on a batch again and again") == 1
+    assert poisoned[0].name in caplog.text
+    assert counts.dropped == {}
+    bad.clear()
+    with sending(collector, tmp_path) as again:
+        wait_for(lambda: not again.files())
+        assert sorted(collector.stored) == sorted(source.ids)
+        assert collector.twice == 0
+    collector.stop()
+
+
+def test_a_receiver_that_faults_on_all_for_a_while_gets_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("hush.export.backoff.LONGEST_S", 0.02)
+    collector = Collector(first(40, Reply(500, store=False)))
+    with sending(collector, tmp_path) as source:
+        for _ in range(8):
+            source.end(10)
+            source.written()
+        collector.start()
+        arrived(collector, source)
+        assert_all_once(collector, source)
+        assert not source.outbox._sender._picker._postponed
+    collector.stop()
+
+
 # --- secrets --------------------------------------------------------------------------------------
 
 

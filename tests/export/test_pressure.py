@@ -14,6 +14,7 @@ import pytest
 from hush.core import END, PARENT, START, CodeNode, Each, GraphNode, Hush, MapNode
 from hush.export import span_spool
 from hush.export.counts import counts
+from hush.export.pressure import wait_for_room
 from hush.export.spool import Spool
 from hush.observe.tracing import override_provider
 from tests.export.collector import NOBODY, collecting
@@ -103,12 +104,24 @@ async def test_no_run_waits_for_a_disk_that_refuses_while_the_receiver_is_away(t
         shutil.rmtree(tmp_path)
         tmp_path.write_text("no folder can be made where a file is")
         source.end(200)
-        wait_for(lambda: counts.dropped_for("disk_error"))
-        assert source.outbox.memory.count + source.processor.queued() >= 50
+        wait_for(lambda: source.outbox.memory.trouble and counts.failures)
+        wait_for(lambda: source.outbox.memory.count >= 50)
         with anyio.fail_after(20):
             for _ in range(3):
                 await engine().run()
     assert counts.held_runs == 0
+
+
+async def test_runs_wait_for_a_disk_that_refuses_while_the_receiver_takes_all(tmp_path: Path):
+    with collecting() as collector, sending(collector, tmp_path, queue_size=1_000) as source:
+        shutil.rmtree(tmp_path)
+        tmp_path.write_text("no folder can be made where a file is")
+        for _ in range(20):
+            await wait_for_room()
+            source.end(200)
+        wait_for(lambda: len(collector.stored) == 4_000)
+        assert_all_once(collector, source)
+    assert counts.held_runs > 0
 
 
 async def test_who_chose_to_block_waits_for_a_disk_that_refuses(tmp_path: Path):
@@ -116,7 +129,7 @@ async def test_who_chose_to_block_waits_for_a_disk_that_refuses(tmp_path: Path):
         shutil.rmtree(tmp_path)
         tmp_path.write_text("no folder can be made where a file is")
         source.end(200)
-        wait_for(lambda: counts.dropped_for("disk_error"))
+        wait_for(lambda: source.outbox.memory.count >= 50)
         with anyio.move_on_after(0.3) as scope:
             await engine().run()
         assert scope.cancelled_caught

@@ -66,6 +66,8 @@ class Memory:
         self._in_flight: Payload | None = None
         self.count = 0
         """How many spans and the like it holds."""
+        self.gone = 0
+        """How many have left it for the disk or the receiver."""
         self._bytes = 0
 
     def after_fork(self) -> None:
@@ -149,6 +151,7 @@ class Memory:
                     ours = self._removed(payload)
                     if ours:
                         self._hold(payload, -1)
+                        self.gone += payload.count
                 if not ours:
                     # It took so long that somebody has sent it from here, or counted it as lost.
                     self.spool.remove(batch)
@@ -220,6 +223,7 @@ class Memory:
         with self._lock:
             if self._in_flight is not None:
                 self._hold(self._in_flight, -1)
+                self.gone += self._in_flight.count
                 self._in_flight = None
 
     def close(self, *, write: bool) -> None:

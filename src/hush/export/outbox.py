@@ -137,6 +137,14 @@ class Outbox:
                 found[signal] = backoff.answer
         return found
 
+    def drains(self, signal: Signal) -> bool:
+        """Say whether what waits in memory gets anywhere: to the disk, or to the receiver.
+
+        Args:
+            signal: what waits.
+        """
+        return not self.memory.trouble or not self._sender.backoffs[signal].failures
+
     def full(self) -> bool:
         """Say whether new runs are to wait for room on the disk."""
         options = self.options
@@ -159,7 +167,7 @@ class Outbox:
         stored = self.memory.store(min(timeout_s, STALLED_S))
         if self.memory.stalled:
             return False
-        waiting = {batch.name for batch in self.spool.content(fresh=True).batches}
+        asked = waiting = {batch.name for batch in self.spool.content(fresh=True).batches}
         if waiting or not stored:
             self.start()
             self._sender.wake()
@@ -173,9 +181,10 @@ class Outbox:
                 if read_status(self.spool.folder).get("failing"):
                     return False
             time.sleep(_LOOK_S)
-            waiting &= {batch.name for batch in self.spool.content().batches}
+            waiting = waiting & {batch.name for batch in self.spool.content().batches}
             waiting = {name for name in waiting if not self._sender.leaves(name)}
-        return sum(counts.dropped.values()) == lost
+        postponed = any(self._sender.postpones(name) for name in asked)
+        return sum(counts.dropped.values()) == lost and not postponed
 
     # --- the end ---------------------------------------------------------------------------------
 

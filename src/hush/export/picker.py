@@ -31,6 +31,8 @@ GROUP_FILES: Final = 64
 """Most that is sent in one request: small batches that have piled up go together."""
 SKIP_S: Final = 60.0
 """For how long a file that cannot be read is left alone."""
+POSTPONE_S: Final = 600.0
+"""For how long a batch that alone is answered with a fault is passed over."""
 
 
 class Picker:
@@ -49,6 +51,9 @@ class Picker:
         self._queues: dict[Signal, deque[Batch]] = {}
         self._skipped: dict[str, float] = {}
         self._alone: set[str] = set()
+        self._taken = 0
+        self._blamed: dict[str, int] = {}
+        self._postponed: set[str] = set()
 
     def pick(
         self, ready: Collection[Signal], *, ending: bool
@@ -85,8 +90,11 @@ class Picker:
             group: all of it.
         """
         for batch in group:
-            self._queues[batch.signal].popleft()
+            self._queues[batch.signal].remove(batch)
             self._alone.discard(batch.name)
+            self._postponed.discard(batch.name)
+            self._blamed.pop(batch.name, None)
+        self._taken += 1
 
     def part(self, group: Sequence[Batch]) -> None:
         """Pick each by itself the next time.
@@ -95,6 +103,36 @@ class Picker:
             group: what was picked last.
         """
         self._alone.update(batch.name for batch in group)
+
+    def blame(self, group: Sequence[Batch]) -> None:
+        """Find out whether a fault of the receiver's is that of a batch.
+
+        The next time each is picked by itself, and the ones behind it go first. Who fails by
+        itself once more, after another was taken, is passed over for a while, and never dropped.
+
+        Args:
+            group: what was picked last, and the receiver has answered with a fault.
+        """
+        if len(group) > 1:
+            self.part(group)
+            return
+        (batch,) = group
+        before = self._blamed.get(batch.name, self._taken)
+        self._blamed[batch.name] = self._taken
+        if before == self._taken:
+            return
+        self._postponed.add(batch.name)
+        self._skipped[batch.name] = time.monotonic() + POSTPONE_S
+        self._complaints.warn(
+            "the receiver faults on a batch again and again; it is kept, and others are sent first",
+            batch=batch.name,
+            again_s=POSTPONE_S,
+            spool=str(self._spool.folder),
+        )
+
+    def postpones(self, name: str) -> bool:
+        """Say whether a batch is passed over; for any thread."""
+        return name in self._postponed
 
     def leave(self, batch: Batch) -> None:
         """Never pick a batch again in this process."""
@@ -131,7 +169,9 @@ class Picker:
         group: list[Batch] = []
         payloads: list[Payload] = []
         count = size = 0
-        for batch in list(islice(queue, GROUP_FILES)):
+        first = list(islice(queue, GROUP_FILES))
+        # Who has failed by itself goes behind those that have not, until one of them is taken.
+        for batch in [one for one in first if self._blamed.get(one.name) != self._taken] or first:
             alone = batch.name in self._alone
             fits = (
                 count + batch.count <= self._spool.options.batch_size

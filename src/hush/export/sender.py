@@ -36,6 +36,10 @@ TIDY_S: Final = 5.0
 """How often old batches are looked for."""
 STUCK_S: Final = 0.5
 """How long a thread that is to end may still be busy with files, in seconds."""
+PATIENCE: Final = 3
+"""How often in a row the receiver faults before a batch is blamed for it."""
+FAULTS: Final = frozenset(("500", "501", "502", "504", "505", "507"))
+"""Answers by which a receiver may mean the batch. Not 503: it has no time, for nothing."""
 MOST_GRACES: Final = 10
 """Times the wait at the end of the process that it may take as long as batches are taken."""
 
@@ -140,6 +144,10 @@ class Sender:
     def leaves(self, name: str) -> bool:
         """Say whether a batch is left alone, because it cannot be read here."""
         return self._picker.leaves(name)
+
+    def postpones(self, name: str) -> bool:
+        """Say whether a batch is passed over, because the receiver faults on it."""
+        return self._picker.postpones(name)
 
     @property
     def holds(self) -> bool:
@@ -280,6 +288,8 @@ class Sender:
             if answer.error == "timeout" and len(group) > 1:
                 # Perhaps the way is too slow for so much at once.
                 self._picker.part(group)
+            elif answer.error in FAULTS and self.backoffs[payload.signal].failures >= PATIENCE:
+                self._picker.blame(group)
             return
         if answer.kind == "refused" and len(group) > 1:
             # One of them may be at fault: each is sent by itself.

@@ -109,10 +109,11 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
         return False
 
     def _stands_still(self) -> bool:
-        """Say whether the writer has got nowhere since somebody first asked, a while ago."""
+        """Say whether nothing has left the memory since somebody first asked, a while ago."""
         now = time.monotonic()
-        if self._got_to != self._handed:
-            self._got_to, self._got_there_s = self._handed, now
+        gone = self.outbox.memory.gone
+        if self._got_to != gone:
+            self._got_to, self._got_there_s = gone, now
         return now - self._got_there_s > STALLED_S
 
     def _no_thread(self, lost: int, error: RuntimeError) -> None:
@@ -124,8 +125,8 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
     def crowded(self) -> bool:
         """Say whether new runs should wait: the queue is half full, or the disk is.
 
-        Not where the disk takes nothing: then the queue stays as it is until the disk is mended
-        or the receiver is back, and a run waits for neither, unless that was chosen.
+        Not where neither the disk nor the receiver takes anything: then the queue stays as it is
+        until one of them is back, and a run waits for neither, unless that was chosen.
         """
         memory = self.outbox.memory
         if self._closed:
@@ -134,7 +135,8 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
             return True
         if len(self._queue) + memory.count < self._half:
             return False
-        return self._blocks or not (memory.trouble or self._stands_still())
+        helps = self.outbox.drains("traces") and not self._stands_still()
+        return self._blocks or helps
 
     def queued(self) -> int:
         """Return how many spans are not yet written."""
