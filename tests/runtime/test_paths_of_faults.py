@@ -19,10 +19,12 @@ from hush.core import (
     GraphNode,
     Hush,
     MapNode,
+    Quorum,
     Retry,
     RunError,
     WhileLoopNode,
 )
+from hush.model.node import Node
 from hush.testing import capture_spans
 from tests.runtime.virtual_time import run_virtually
 
@@ -269,3 +271,186 @@ def test_a_race_ends_when_its_losers_have(run):
         join = sleeper("join", 0.1, join=First())
         START >> [sleeper("quick", 0.2), sleeper("slow", 9)] >> join >> END
     assert path(run(graph)) == pytest.approx({"quick": 0.2, "join": 0.1})
+
+
+def stopping(seconds, stop_s):
+    """Return a function that takes its time, also to stop."""
+
+    async def work():
+        try:
+            await anyio.sleep(seconds)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(stop_s)
+            raise
+        return {}
+
+    return work
+
+
+def failing(seconds, times=99):
+    """Return a function that fails so many times."""
+    tries = []
+
+    async def work():
+        await anyio.sleep(seconds)
+        tries.append(1)
+        if len(tries) <= times:
+            raise ValueError
+        return {}
+
+    return work
+
+
+class SlowList:
+    def __init__(self, count, seconds):
+        self.count, self.seconds = count, seconds
+
+    def __len__(self):
+        return self.count
+
+    def __aiter__(self):
+        return slowly(self.count, self.seconds)
+
+
+def test_a_slow_source_with_a_length_is_slow_all_the_same(run):
+    tree = run(map_over(SlowList(10, 0.1), work, 16))
+    assert path(tree) == pytest.approx({"m (source)": 1.0, "m[9].w": 0.25})
+
+
+def test_a_map_that_was_cut_off_waiting_for_its_source_says_so(run):
+    tree = run(map_over(SlowList(9, 0.6), work, 4), deadline_s=1.0)
+    assert path(tree) == pytest.approx({"m (source)": 1.0})
+
+
+def test_the_loser_of_a_race_is_waited_for_only_where_it_stops(run):
+    with GraphNode(name="g") as graph:
+        join = sleeper("join", 0.1, join=First())
+        START >> [sleeper("quick", 0.2), CodeNode("slow", stopping(9, 2.0))] >> join >> END
+    assert path(run(graph)) == pytest.approx({"quick": 0.2, "slow (stopping)": 2.0})
+
+
+def test_the_item_that_failed_is_on_the_path_not_the_one_that_stopped_last(run):
+    async def work(x):
+        await (failing(0.1) if x == 1 else stopping(9, 0.4))()
+        return {}
+
+    tree = run(map_over([0, 1], work, 2))
+    assert path(tree) == pytest.approx({"m[1].w": 0.1, "m[0] (stopping)": 0.4})
+
+
+def test_what_stops_after_a_failure_is_not_what_failed(run):
+    async def stops_with_an_error():
+        try:
+            await anyio.sleep(9)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.5)
+            raise KeyError("in the way")
+
+    with GraphNode(name="g") as graph:
+        nodes = [CodeNode("bad", failing(0.1)), CodeNode("slow", stops_with_an_error)]
+        START >> nodes >> END
+    assert path(run(graph)) == pytest.approx({"bad": 0.1, "slow (stopping)": 0.5})
+
+
+def test_a_captured_failure_keeps_the_path_that_led_to_it(run):
+    with GraphNode(name="g") as graph:
+        with GraphNode(name="n", on_error="capture") as inner:
+            START >> sleeper("a", 0.3) >> CodeNode("b", failing(0.2)) >> END
+        START >> inner >> sleeper("after", 0.1) >> END
+    assert path(run(graph)) == pytest.approx({"n.a": 0.3, "n.b": 0.2, "after": 0.1})
+
+
+def test_rounds_of_failed_attempts_are_no_rounds_of_the_last_one(run):
+    fails = failing(0.5, times=1)
+
+    async def work(x):
+        await fails()
+        return {"x": x - 1}
+
+    with GraphNode(name="g") as graph:
+        retry = Retry(attempts=2, initial_s=0.3, jitter=0.0)
+        with WhileLoopNode(name="n", condition="x > 0", inputs={"x": 2}, retry=retry) as loop:
+            node = CodeNode("w", work, inputs={"x": PARENT["x"]}, outputs={"x": PARENT})
+            START >> node >> END
+        START >> loop >> END
+    assert path(run(graph)) == pytest.approx(
+        {"n (failed attempts)": 0.5, "n (paused)": 0.3, "n[0].w": 0.5, "n[1].w": 0.5}
+    )
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "expected"),
+    [
+        (1.0, {"n (failed attempts)": 0.2, "n (paused)": 0.5, "n (itself)": 0.3}),
+        (0.5, {"n (failed attempts)": 0.2, "n (paused)": 0.3}),
+    ],
+)
+def test_a_node_that_is_cut_off_between_or_in_its_attempts(run, deadline_s, expected):
+    slow = failing(9)
+    tries = []
+
+    async def work():
+        tries.append(1)
+        await (failing(0.2) if len(tries) == 1 else slow)()
+        return {}
+
+    with GraphNode(name="g") as graph:
+        node = CodeNode("n", work, retry=Retry(attempts=3, initial_s=0.5, jitter=0.0))
+        START >> node >> END
+    tree = run(graph, deadline_s=deadline_s)
+    assert path(tree) == pytest.approx(expected)
+    told = tree.one("node n").record.attributes
+    assert told[semconv.BACKOFF_S] == pytest.approx(expected["n (paused)"])
+    assert told[semconv.RUN_S] == pytest.approx(deadline_s - expected["n (paused)"])
+
+
+class Limited(Node):
+    """Waits for a limit, then fails, once."""
+
+    kind = "limited"
+    tries = 0
+
+    async def execute(self, inputs, ctx):
+        del inputs
+        await anyio.sleep(0.4)
+        ctx.waited("a limit", 0.4)
+        await anyio.sleep(0.1)
+        self.tries += 1
+        if self.tries == 1:
+            raise ValueError
+        return {}
+
+
+def test_waits_of_a_failed_attempt_count_once(run):
+    with GraphNode(name="g") as graph:
+        START >> Limited("n", retry=Retry(attempts=2, initial_s=0.2, jitter=0.0)) >> END
+    assert path(run(graph)) == pytest.approx(
+        {
+            "n (failed attempts)": 0.1,
+            "n (waited for a limit)": 0.8,
+            "n (paused)": 0.2,
+            "n (itself)": 0.1,
+        }
+    )
+
+
+def test_what_made_a_join_hopeless_is_before_it(run):
+    with GraphNode(name="g") as graph:
+        join = sleeper("join", 0, join=Quorum(2))
+        before = CodeNode("bad", failing(0.2))
+        START >> sleeper("first", 0.1) >> before >> sleeper("never", 1) >> join
+        START >> sleeper("good", 0.05) >> join
+        join >> END
+    assert path(run(graph)) == pytest.approx({"first": 0.1, "bad": 0.2, "join": 0})
+
+
+def test_a_limit_that_passes_while_something_stops_is_not_the_cause(run):
+    with GraphNode(name="g") as graph:
+        with GraphNode(name="n", timeout_s=0.5) as inner:
+            START >> CodeNode("slow", stopping(9, 2.0)) >> END
+        START >> [CodeNode("bad", failing(0.1)), inner] >> END
+    facts = run(graph).one("node slow").record.attributes
+    assert facts[semconv.CANCEL_REASON] == semconv.REASON_FAIL_FAST
+    assert facts[semconv.CANCEL_CAUSE] == "g.bad"

@@ -559,6 +559,21 @@ def test_a_join_that_was_unmet_before_its_race_was_lost_takes_its_predecessors_w
     assert ready.settle(3, Status.OK) == Step(ready=[4], losers=[(1, 4)])
 
 
+def test_the_others_of_a_join_whose_failure_was_captured_run_to_their_end():
+    # 0 and 1 lead into 2, which cancels nobody; 2 and 3 race into 4.
+    ready = begun(world(5, {2: (0, 1), 4: (2, 3)}, joins={2: 1}, races={4: 1}))
+    assert ready.settle(0, Status.OK) == Step(ready=[2])
+    assert ready.settle(2, Status.CAPTURED) == Step()
+    assert ready.settle(3, Status.OK) == Step(ready=[4])
+
+
+def test_what_made_a_join_hopeless_is_what_ended_though_others_lie_between():
+    # 0 leads to 1, which the join 3 needs besides 2.
+    ready = begun(world(4, {1: (0,), 3: (1, 2)}, joins={3: 2}))
+    assert ready.settle(0, Status.LOST) == Step(unmet=[3], skipped=[1])
+    assert ready.release[3] == 0
+
+
 def test_only_what_runs_can_be_settled():
     ready = begun(world(2, {1: (0,)}))
     with pytest.raises(RuntimeError, match="node 1 is waiting, not running"):

@@ -70,6 +70,16 @@ def test_as_many_slots_as_items_are_no_limit():
     assert facts_of(verdict, end)[semconv.MAP_BOUND_BY] == "straggler"
 
 
+def test_as_many_slots_as_items_are_no_limit_where_that_turns_out_late():
+    # Until an item is over nobody can ask the source, which has nothing left.
+    verdict, end = simulate(4, [1.0, 1.0, 1.0, 3.0], sized=False)
+    facts = facts_of(verdict, end)
+    assert facts[semconv.MAP_BOUND_BY] == "straggler"
+    assert facts[semconv.MAP_IDLE_TAIL_S] == pytest.approx(3.0)
+    verdict, end = simulate(4, [1.0] * 4, sized=False)
+    assert facts_of(verdict, end)[semconv.MAP_BOUND_BY] is None
+
+
 def test_a_slow_source():
     verdict, end = simulate(4, [0.1] * 20, [0.5] * 20)
     assert facts_of(verdict, end)[semconv.MAP_BOUND_BY] == "source"

@@ -57,7 +57,8 @@ class Tally:
     attempts: int = 0
     backoff_s: float = 0.0
     failed_s: float = 0.0
-    """Seconds that went into attempts after which there was another one."""
+    """Seconds that went into attempts after which there was another one, without what is
+    counted below."""
     waited_s: float = 0.0
     """Seconds for which a limit held it back: on threads, or of a shared resource."""
     shared_s: float = 0.0
@@ -187,7 +188,7 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
             released_by=previous,
             ready=previous is None,
         )
-        began = place.run.clock()
+        began, held_s = place.run.clock(), tally.waited_s + tally.backoff_s
         with place.run.instrument.observe(scope) as seen:
             tally.seen = seen
             try:
@@ -210,7 +211,8 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
                 seen.end(OK)
                 return result
             previous = seen.token
-        tally.failed_s += place.run.clock() - began
+        held_s = tally.waited_s + tally.backoff_s - held_s
+        tally.failed_s += place.run.clock() - began - held_s
         place.lineage.cut = NO_TRAIL
         facts = {
             semconv.ATTEMPT: tally.attempts,
@@ -219,7 +221,12 @@ async def _tries(execute: Callable[[], Awaitable[T]], policy: Policy, place: Pla
         }
         place.seen.event(semconv.EVENT_RETRY, facts)
         tally.backoff_s += pause
-        await anyio.sleep(pause)
+        began = place.run.clock()
+        try:
+            await anyio.sleep(pause)
+        except anyio.get_cancelled_exc_class():
+            tally.backoff_s -= max(0.0, pause - (place.run.clock() - began))
+            raise
 
 
 def _pause_s(error: Exception, retry: Retry, place: Place) -> float | None:

@@ -91,4 +91,4 @@ class Call:
     def lost_to(self, winner: CallObservation) -> None:
         """Say that a cancellation from now on means: lost a race against ``winner``."""
         token = winner.token if isinstance(winner, Call) else None
-        self._lineage.blame = Blame(semconv.REASON_RACE_LOST, self._place.path, token)
+        self._lineage.stop_for(Blame(semconv.REASON_RACE_LOST, self._place.path, token))

@@ -33,7 +33,17 @@ class Chronicle:
         last: the node that settled last.
     """
 
-    __slots__ = ("_cut", "_plan", "_ready", "_trails", "ended_at", "last", "ready_at")
+    __slots__ = (
+        "_cut",
+        "_failed",
+        "_lost",
+        "_plan",
+        "_ready",
+        "_trails",
+        "ended_at",
+        "last",
+        "ready_at",
+    )
 
     def __init__(self, plan: Plan, ready: ReadySet) -> None:
         """Start with nothing.
@@ -50,6 +60,8 @@ class Chronicle:
         self.last: int | None = None
         self._trails: dict[int, Trail] = {}
         self._cut: int | None = None
+        self._failed: int | None = None
+        self._lost: dict[int, tuple[int | None, float]] = {}
 
     def ended(self, i: int, now: float, trail: Trail) -> None:
         """Take note that a node ended.
@@ -76,6 +88,20 @@ class Chronicle:
         self._cut = i
         if trail:
             self._trails[i] = trail
+
+    def failed(self, i: int) -> None:
+        """Take note that the graph fails because of a node, which has ended."""
+        self._failed = i
+
+    def lost(self, i: int, winner: int | None, now: float) -> None:
+        """Take note that a node is cancelled because it lost a race.
+
+        Args:
+            i: its index.
+            winner: whose end decided that.
+            now: the instant.
+        """
+        self._lost[i] = winner, now
 
     def fan_in(self, i: int, cancelled: Sequence[int] = ()) -> Mapping[str, Any]:
         """Return what a node that is about to start waited for.
@@ -144,24 +170,36 @@ class Chronicle:
             return semconv.FAN_IN_FIRST if race else semconv.FAN_IN_QUORUM
         return semconv.FAN_IN_ANY if shape.soft[i] else semconv.FAN_IN_ALL
 
-    def trail(self, *, failed: bool = False) -> Trail:
-        """Return the critical path up to now: back from the node that ended or stopped last.
+    def trail(self) -> Trail:
+        """Return the critical path up to now.
 
-        Args:
-            failed: whether it ends with a failure: then what had to stop comes after that.
+        Back from the node that made the graph fail, else from the one that ended or stopped
+        last. What had to stop after a failure, or after a race that it had lost, comes after
+        what made it stop.
         """
         path: list[tuple[float, int]] = []
-        cut, i = self._cut, self.last
-        if cut is not None and not failed:
-            i = cut
+        i, stopped, since = self._failed, self._stopped(), 0.0
+        if i is not None:
+            since = self.ended_at[i]
+        elif stopped in self._lost:
+            i, since = self._lost[stopped]
+        else:
+            i, stopped = stopped, None
         while i is not None:
             path.append((max(0.0, self.ended_at[i] - self.ready_at[i]), i))
             i = self._ready.release[i]
         path.reverse()
         nodes, trails = self._plan.nodes, self._trails
         steps = along([(s, nodes[i].name, trails.get(i, NO_TRAIL)) for s, i in path])
-        if cut is not None and failed and self.last is not None:
-            stopping_s = self.ended_at[cut] - self.ended_at[self.last]
+        if stopped is not None:
+            stopping_s = self.ended_at[stopped] - since
             if stopping_s > WORTH_A_STEP * sum(step.seconds for step in steps):
-                steps.append(Step(f"{self._plan.nodes[cut].name} (stopping)", stopping_s))
+                steps.append(Step(f"{self._plan.nodes[stopped].name} (stopping)", stopping_s))
         return shortened(steps)
+
+    def _stopped(self) -> int | None:
+        """Return the node that ended or stopped last."""
+        cut, last = self._cut, self.last
+        if cut is None or last is None:
+            return last if cut is None else cut
+        return cut if self.ended_at[cut] >= self.ended_at[last] else last

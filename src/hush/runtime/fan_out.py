@@ -6,6 +6,7 @@ no task per item: memory stays that of the items under way.
 
 from __future__ import annotations
 
+import math
 from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from hush.runtime.lineage import Blame, Lineage
 from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.scheduler import INLINE_DEPTH
 from hush.runtime.source import Source
-from hush.runtime.trail import NO_TRAIL, Chain, shared_of
+from hush.runtime.trail import NO_TRAIL, WORTH_A_STEP, Chain, Step, shared_of
 from hush.runtime.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -98,11 +99,18 @@ class _FanOut:
         self.direct: list[DirectItem] = []
         """What runs the items of each worker, where they go the straight way."""
         self.last_chain: Chain | None = None
+        self.failed_chain: Chain | None = None
+        """What led to the failure that stopped the map."""
+        self.failed_at = 0.0
+        self.stopped: tuple[int, float] | None = None
+        """The item that stopped last after that, and when."""
         self.shared_s = 0.0
         """For how long shared limits held the items back, each on its own critical path."""
         self.cut: Trail = NO_TRAIL
         """Critical path of the item that was cut off last."""
         self.pulled_at = self.ready_at
+        self.first_asked = math.inf
+        """When that worker asked for an item which waited longest as the map was cut off."""
         self.pulled = Chain()
         """What released the source's last item, and when it gave it; of sources without a length."""
         self.begun = self.ok = self.failed = self.handled = self.retried = 0
@@ -165,6 +173,10 @@ class _FanOut:
                 return
             except anyio.get_cancelled_exc_class() as error:
                 if self.run.caller.cancellation_requested():
+                    if self.source.slow and asked < self.first_asked:
+                        # Of all that wait, the source was busy for the one that asked first.
+                        self.first_asked = asked
+                        self.last_chain = self._waited(chain, asked, self.clock())
                     raise
                 said = "its source was cancelled although no scope of this run asked for it. "
                 said += "Catch in the source what it awaits and something else cancels"
@@ -172,8 +184,10 @@ class _FanOut:
                 fault.__cause__ = error
                 self._fail(fault)
                 return
-            if self.source.total is None:
-                chain = self._waited(chain, asked, clock())
+            if self.source.slow:
+                now = clock()
+                chain = self._waited(chain, asked, now)
+                self.pulled_at, self.pulled = now, chain.copy()
             if pulled is None:
                 verdict.dry(clock())
                 # The source may have let everybody wait to say that nothing is left.
@@ -181,7 +195,7 @@ class _FanOut:
                 return
             self.begun += 1
             if self.begun == self.source.total:
-                verdict.dry(clock())
+                verdict.last(clock())
             if self.workers < request.max_concurrency:
                 self._hire()
             began = clock()
@@ -205,8 +219,9 @@ class _FanOut:
             except BaseException:
                 verdict.drop(clock())
                 # Of whatever is cut off, the last to stop is what was waited for.
-                cut = self.cut if direct is None else direct.trail
-                chain.add(index, clock() - began, cut)
+                now = clock()
+                self.stopped = index, now
+                chain.add(index, now - began, self.cut if direct is None else direct.trail)
                 self.last_chain = chain
                 raise
             now = clock()
@@ -253,7 +268,6 @@ class _FanOut:
             chain = self.pulled.copy()
             asked = self.pulled_at
         chain.waited(now - asked)
-        self.pulled_at, self.pulled = now, chain.copy()
         return chain
 
     def _fail(self, fault: Exception) -> None:
@@ -385,6 +399,7 @@ class _FanOut:
             Blame(reason, path, token),
             being_cancelled=self.run.caller.being_cancelled(),
         )
+        self.failed_chain, self.failed_at = self.last_chain, self.clock()
         if self.group is not None:
             self.group.cancel_scope.cancel()
 
@@ -421,7 +436,16 @@ class _FanOut:
         return [] if self.request.collect else late
 
     def _trail(self) -> Trail:
-        return NO_TRAIL if self.last_chain is None else self.last_chain.trail()
+        if self.failed_chain is None:
+            return NO_TRAIL if self.last_chain is None else self.last_chain.trail()
+        trail = self.failed_chain.trail()
+        if self.stopped is None:
+            return trail
+        index, at = self.stopped
+        stopping_s = at - self.failed_at
+        if stopping_s <= WORTH_A_STEP * sum(step.seconds for step in trail):
+            return trail
+        return (*trail, Step(f"[{index}] (stopping)", stopping_s))
 
     def annotate(self) -> None:
         """Put the counts and times on the map's span, and leave its trail with the node."""

@@ -2,14 +2,18 @@
 
 When a cancellation arrives, nothing on the exception says why. But whoever cancels a
 scope of ours writes it down first, and a time limit's scope knows that it expired. So
-the victim asks its containers, from the inside out.
+the victim asks its containers, from the inside out. Who was first is the cause: a time limit
+may pass while what it limits is being stopped for another reason.
 """
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import anyio
 
 from hush import semconv
 from hush.runtime.ledger import Ledger
@@ -17,8 +21,6 @@ from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    import anyio
 
     from hush.errors import Failure
     from hush.model.usage import Usage
@@ -43,7 +45,7 @@ EXTERNAL = Blame(semconv.REASON_EXTERNAL)
 class Lineage:
     """One container of running work: a run, a graph, a map, an item, a node."""
 
-    __slots__ = ("_late", "_limits", "blame", "cut", "ledger", "outer", "partial")
+    __slots__ = ("_blamed_at", "_late", "_limits", "blame", "cut", "ledger", "outer", "partial")
 
     def __init__(self, outer: Lineage | None) -> None:
         """Hang below another container.
@@ -53,6 +55,7 @@ class Lineage:
         """
         self.outer = outer
         self.blame: Blame | None = None
+        self._blamed_at = math.inf
         self.partial = False
         """Whether something inside failed without failing the run."""
         self.ledger: Ledger | None = None
@@ -86,7 +89,12 @@ class Lineage:
             being_cancelled: whether something outside of the run has asked for a cancellation.
         """
         if not being_cancelled and self.why() is EXTERNAL:
-            self.blame = blame
+            self.stop_for(blame)
+
+    def stop_for(self, blame: Blame) -> None:
+        """Say why what is in here is cancelled now, whatever else is going on."""
+        self.blame = blame
+        self._blamed_at = anyio.current_time()
 
     def add_late(self, failures: Iterable[Failure]) -> None:
         """Keep what failed inside while it was ended for another reason.
@@ -149,12 +157,13 @@ class Lineage:
 
     def why(self) -> Blame:
         """Return who is to blame for a cancellation that arrives here now."""
+        found, first = EXTERNAL, math.inf
         at: Lineage | None = self
         while at is not None:
-            if at.blame is not None:
-                return at.blame
-            for scope, blame in reversed(at._limits):  # noqa: SLF001  # another of the same class
-                if scope.cancel_called:
-                    return blame
+            if at.blame is not None and at._blamed_at < first:  # noqa: SLF001  # of the same class
+                found, first = at.blame, at._blamed_at  # noqa: SLF001  # likewise
+            for scope, blame in reversed(at._limits):  # noqa: SLF001  # likewise
+                if scope.cancel_called and scope.deadline < first:
+                    found, first = blame, scope.deadline
             at = at.outer
-        return EXTERNAL
+        return found

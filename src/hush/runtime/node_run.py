@@ -179,6 +179,7 @@ class NodeRun:
                     done, ending = self._failed(error, place)
                 except anyio.get_cancelled_exc_class():
                     ending = interrupted(place)
+                    self.lineage.cut = place.tally.trail(self.lineage.cut)
                     self._hand_on_late()
                     seen.end(ending)
                     raise
@@ -289,9 +290,9 @@ class NodeRun:
             raise self.release.fault
         spec = self.node.node
         policy = Policy(spec.retry, spec.timeout_s, spec.deadline_s)
-        ctx = self.run.context_type(self.node, self.frame, place, depth=self.depth)
 
         async def once() -> Done:
+            ctx = self.run.context_type(self.node, self.frame, place, depth=self.depth)
             outputs = await spec.execute(resolved(self.node, self.frame), ctx)
             done = self._done(outputs, place.seen.token)
             done.trail = ctx.trail
@@ -328,9 +329,9 @@ class NodeRun:
             error, place.path, index=self.frame.index, attempts=max(tally.attempts, 1)
         )
         ending = failed(error, place.path, recorded=tally.has_recorded(error))
+        trail = tally.trail(trail_of(error, self.lineage.cut))
         if not node.node.captures:
             culprit = culprit_of(error, place.seen.token)
-            trail = tally.trail(trail_of(error, self.lineage.cut))
             done = Done(place.seen.token, {}, {}, failures=failures, culprit=culprit, trail=trail)
             return done, ending
         self.lineage.mark_partial()
@@ -353,7 +354,8 @@ class NodeRun:
             if _is_plain_error(output.source):
                 writes[output.key] = outputs["error"]
         chosen = frozenset[str]() if node.node.targets() else None
-        return Done(place.seen.token, outputs, writes, chosen, captured=failures), ending
+        token = place.seen.token
+        return Done(token, outputs, writes, chosen, captured=failures, trail=trail), ending
 
 
 def _is_plain_error(source: Ref) -> bool:

@@ -66,7 +66,7 @@ class ReadySet:
         self.arrivals: list[list[int]] = [[] for _ in range(size)]
         """Predecessors that settled well while the node was waiting, in order."""
         self.release: list[int | None] = [None] * size
-        """The predecessor whose settling released the node."""
+        """The predecessor whose settling released the node, or made its join hopeless."""
         self._hard_left = [len(hard) for hard in shape.hard]
         self._soft_left = [len(soft) for soft in shape.soft]
         self._soft_sets = [frozenset(soft) for soft in shape.soft]
@@ -148,6 +148,8 @@ class ReadySet:
                     self.status[target] = ended
                     pending.append((target, ended, None))
                 pending.extend((n, Status.LOST, None) for n in self._dropped(target, step))
+        for join in step.unmet:
+            self.release[join] = i
         return step
 
     def _begin(self, i: int, step: Step) -> None:
@@ -228,7 +230,7 @@ class ReadySet:
                 elif self.status[i] is Status.WAITING:
                     self.status[i] = Status.LOST
                     waiting.append(i)
-                elif self.status[i] is Status.OK:
+                elif self.status[i] in {Status.OK, Status.CAPTURED}:
                     continue
                 if self._shape.quorum[i] and i not in self._over:
                     # A join that lost, now or before: nothing needs its own predecessors.

@@ -124,7 +124,7 @@ class _GraphRun:
                 self._share()
         if self.failures:
             self.failures.extend(self.lineage.take_late())
-            raise BodyFailedError(self.failures, self.culprit, self.chronicle.trail(failed=True))
+            raise BodyFailedError(self.failures, self.culprit, self.chronicle.trail())
         if not self.ready.finished:
             # A task went away without a word. If we are being cancelled ourselves, the
             # checkpoint says so; else something cancelled the task behind our back.
@@ -196,7 +196,7 @@ class _GraphRun:
             self.racing[i] = (scope, lineage)
             if i in self.beaten:
                 # It begins and is cancelled at once, as if it had been under way.
-                lineage.blame = self.beaten[i]
+                lineage.stop_for(self.beaten[i])
                 scope.cancel()
             done = await isolated(self.context.copy(), node_run.execute(), node_run)
             lost = False
@@ -253,6 +253,7 @@ class _GraphRun:
                 self.run.note(replace(failure, kind="tolerated"))
             return self._apply(self.ready.settle(i, Status.LOST))
         self.failures.extend(done.failures)
+        self.chronicle.failed(i)
         self.culprit = done.culprit
         self.lineage.accuse(
             Blame(semconv.REASON_FAIL_FAST, done.failures[0].path, done.culprit),
@@ -266,17 +267,18 @@ class _GraphRun:
             name = self.plan.nodes[i].name
             self.skipped.append(name)
             self.run.skip(f"{self.frame.path}.{name}", in_item=self.frame.index is not None)
+        now = self.run.clock()
         for i, join in step.losers:
             winner = self.ready.winner(join)
             path = self._path(join if winner is None else winner)
             token = None if winner is None else self.tokens[winner]
+            self.chronicle.lost(i, winner, now)
             self.beaten[i] = Blame(semconv.REASON_RACE_LOST, path, token)
             if i in self.racing:
                 scope, lineage = self.racing[i]
-                lineage.blame = self.beaten[i]
+                lineage.stop_for(self.beaten[i])
                 scope.cancel()
         turns: list[Turn] = []
-        now = self.run.clock()
         for i in step.ready:
             self._protect(i, winner_writes)
             self.chronicle.ready_at[i] = now

@@ -29,6 +29,7 @@ class Source:
 
     Attributes:
         total: number of items where the sources say it, else None.
+        slow: whether an item may have to be waited for: not with what is in memory.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Source:
         if self._sync and len(each) == 1:
             ((name, iterator),) = self._iterators.items()
             self._only = name, iterator  # type: ignore[assignment]  # all are sync here, see _sync
+        self.slow = self.total is None or not self._sync
         self._lock = anyio.Lock(fast_acquire=True)
         self._next = 0
         self.over = False

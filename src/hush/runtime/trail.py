@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "NO_TRAIL",
+    "WORTH_A_STEP",
     "Chain",
     "Step",
     "Trail",

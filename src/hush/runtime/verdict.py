@@ -42,6 +42,7 @@ class Verdict:
         "_began",
         "_least",
         "_limit",
+        "_limited_before_s",
         "_now",
         "_since",
         "at_limit_s",
@@ -55,6 +56,7 @@ class Verdict:
         "runs",
         "slowest",
         "source_s",
+        "unknowing_s",
         "used_s",
         "waits",
     )
@@ -82,7 +84,10 @@ class Verdict:
         self.busy_s = 0.0
         """Seconds of all items together."""
         self.dry_at: float | None = None
-        """When nothing was left to start."""
+        """When it was known that nothing was left to start."""
+        self.unknowing_s = 0.0
+        """How long before that nothing was left, though nobody had a slot to ask with."""
+        self._limited_before_s = 0.0
         self.last_index: int | None = None
         self.runs, self.waits = Sketch(), Sketch()
         self.slowest: list[tuple[float, int]] = []
@@ -104,6 +109,7 @@ class Verdict:
     def start(self, now: float) -> None:
         """An item got its slot."""
         self._advance(now)
+        self._limited_before_s = self.limited_s
         self.running += 1
         if self.running > self.peak:
             self.peak = self.running
@@ -136,12 +142,20 @@ class Verdict:
         self._advance(now)
         self.running -= 1
 
+    def last(self, now: float) -> None:
+        """The item that is about to start is the last one."""
+        self._advance(now)
+        self.more = False
+        self.dry_at = now
+
     def dry(self, now: float) -> None:
         """The source has nothing left; said by each worker that asked in vain."""
-        if self.more:
-            self._advance(now)
-            self.more = False
-            self.dry_at = now
+        if not self.more:
+            return
+        self.last(now)
+        # Since the last item came, no slot was waited for: there was none to give it to.
+        self.unknowing_s = self.limited_s - self._limited_before_s
+        self.limited_s = self._limited_before_s
 
     def bound_by(self, waited_s: float) -> str | None:
         """Return what held the map back, one of ``semconv.BOUND_BY_*``.
@@ -175,7 +189,9 @@ class Verdict:
     @property
     def tail_s(self) -> float:
         """How long nothing was left to start."""
-        return 0.0 if self.dry_at is None else max(0.0, self._now - self.dry_at)
+        if self.dry_at is None:
+            return 0.0
+        return self.unknowing_s + max(0.0, self._now - self.dry_at)
 
     def facts(self, now: float, waited_s: float) -> Iterator[tuple[str, Any]]:
         """Yield what the map's span says, by names of :mod:`hush.semconv`.
