@@ -23,7 +23,8 @@ def build() -> Any:
         draw_number(
             "Spooled",
             "Telemetry on the disks of all processes that has not left yet. Some of it is "
-            "ordinary; growth for a quarter of an hour is not: is the collector there?",
+            "ordinary; growth for a quarter of an hour is not: is the collector there? A folder that "
+            "several processes share counts once for each of them.",
             Query("sum(hush_export_spooled_bytes)"),
             Seen("bytes", warn=16_777_216, bad=67_108_864),
             alerts=("HushSpoolGrows",),

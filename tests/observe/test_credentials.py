@@ -58,6 +58,10 @@ from hush.observe.redaction import clean
         # Addresses.
         "postgres://u:p@SECRETSECRETSECRET@host/db",
         "redis://:p/SECRETSECRETSECRET@host",
+        # Words that mean other things as well, with a value that is likely.
+        '{"signature": "SECRETSECRETSECRET0123"}',
+        "{'bearer': 'SECRETSECRETSECRET0123'}",
+        "sig='SECRETSECRETSECRET0123'",
         # A name before PEM armour must not break it open.
         "private_key: -----BEGIN PRIVATE KEY-----\nSECRETSECRETSECRET",
     ],
@@ -65,6 +69,11 @@ from hush.observe.redaction import clean
 def test_credentials_are_taken_out(text):
     assert "SECRETSECRET" not in redact_secrets(text)
     assert "[redacted]" in redact_secrets(text)
+
+
+@pytest.mark.parametrize("text", ["pin=8141", '{"pin": "81415"}', "PIN: 814159", "pin_code=8141"])
+def test_a_pin_is_taken_out(text):
+    assert "8141" not in redact_secrets(text)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +102,9 @@ def test_credentials_are_taken_out(text):
         "npm_config_registry, pypi-attestations",
         "http://localhost:8080/a@b, mail c@d.example",
         "shop.orders[3].pay",
+        '{"signature": "(x: int) -> str", "sig": "SIGTERM", "bearer": "the caller"}',
+        "pin: 12, pin=3, spin: 123456, pins: 1234, pin: main.py",
+        "session_id=shop-2026-01-01",
     ],
 )
 def test_the_rest_stays(text):

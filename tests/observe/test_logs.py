@@ -250,12 +250,16 @@ def test_secrets_in_any_place(lines):
     log.info("x", password=secret, nested={"api_key": secret}, listed=[{"secret": secret}])
     log.info("Authorization: Bearer %s1A", secret)
     logging.getLogger("std").info("password=%s", secret, extra={"client_secret": secret})
+    log.info("pairs", one=("password", secret), headers=[["x-api-key", secret], ["a", "kept"]])
+    log.info("words", signature=secret, sig=secret, bearer=secret, pin=8141)
     structlog.contextvars.bind_contextvars(session_token=secret)
     log.info("bound")
     structlog.contextvars.clear_contextvars()
     logging.getLogger(f"std?password={secret}").info("x")
-    assert len(lines()) == 5
+    assert len(lines()) == 7
     assert secret not in json.dumps(lines())
+    assert lines()[3]["headers"] == [["x-api-key", "[redacted]"], ["a", "kept"]]
+    assert lines()[4]["pin"] == "[redacted]"
 
 
 def test_the_redactor_of_configure_is_used(lines, monkeypatch):
@@ -369,8 +373,18 @@ def test_any_event_is_one_line(event, fields):
         structlog.get_logger("app").bind(**fields).info(event)
     finally:
         made.restore()
-    (line,) = out.getvalue().split("\n")[:-1]
+    # However lines are told apart: str.splitlines() knows more ends than "\n".
+    (line,) = out.getvalue().splitlines()
     assert json.loads(line, parse_constant=pytest.fail)["logger"] == "app"
+
+
+def test_every_end_of_a_line_is_escaped_and_comes_back(lines, stream):
+    text = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei\r\nj é"
+    logging.getLogger("std").info(text, extra={text: [text]})
+    assert len(stream.getvalue().splitlines()) == 1
+    (line,) = lines()
+    assert line["event"] == text
+    assert line[text] == [text]
 
 
 def test_a_narrow_stream_gets_what_it_can_take():

@@ -87,11 +87,12 @@ _BY_NAME: Final = (
         rf"(?P<keep>{_WEAK}(?:=(?![\s=])|{_QUOTE}\s{{0,8}}(?:=>|[=:])\s{{0,8}}))"
         rf"{_NOT_AGAIN}{_NO_SECRET}(?:{_QUOTED}|{_BARE})"
     ),
-    # ... and as prose does.
+    # ... and as prose does. Words that mean other things as well count where the value is likely.
     _rule(
-        rf"(?P<keep>(?:{_WEAK}|signature)\s{{0,8}}[=:]\s{{0,8}}(?:{_QUOTE})?)"
+        rf"(?P<keep>(?:{_WEAK}|signature|(?<![a-z])(?:sig|bearer)){_IS}(?:{_QUOTE})?)"
         rf"(?!\d{{1,5}}\b){_LIKELY}"
     ),
+    _rule(rf"(?P<keep>(?<![a-z])pin(?:[_-]?code)?{_IS}(?:{_QUOTE})?)\d{{4,8}}(?![\w.-])"),
     # In the query of an address.
     _rule(rf"(?P<keep>[?&](?:[\w-]{{1,40}}-)?(?:sig|sign|signature)=){_NOT_AGAIN}[^\s&#\"'<>]+"),
     _rule(rf"(?P<keep>[?&](?:key|code)=)(?=[^\s&#]{{16}}){_LIKELY}"),

@@ -27,6 +27,9 @@ NESTED: Final = 3
 TIME: Final = slice(11, 23)
 """Hours to milliseconds of a timestamp: on a terminal the day is known."""
 
+_BREAKS: Final = {ord(one): f"\\u{ord(one):04x}" for one in "\x85\u2028\u2029"}
+"""What JSON may hold as it is, and some readers of lines take for the end of one."""
+
 _nesting = threading.local()
 
 
@@ -105,7 +108,8 @@ def _takes_all(stream: IO[str]) -> bool:
 
 
 def _json(line: dict[str, Any], *, ascii_only: bool) -> str:
-    return json.dumps(line, ensure_ascii=ascii_only, separators=(", ", ": "))
+    text = json.dumps(line, ensure_ascii=ascii_only, separators=(", ", ": "))
+    return text if text.isascii() else text.translate(_BREAKS)
 
 
 def _console(*, colours: bool) -> Callable[[dict[str, Any]], str]:

@@ -147,12 +147,15 @@ class Reader:
 
     def _list(self, value: list[Any] | tuple[Any, ...], name: str | None, depth: int) -> list[Any]:
         found: list[Any] = []
-        for one in value:
+        # Headers and the like are told as pairs: of two, the first may name the second.
+        pair = len(value) == 2 and name is not None and isinstance(value[0], str)  # noqa: PLR2004  # see above
+        for number, one in enumerate(value):
             if self.full:
                 found.append(LEFT_OUT)
                 break
             self.charge()
-            found.append(self._plain(one, name, depth + 1))
+            below = f"{name}.{value[0]}" if pair and number else name
+            found.append(self._plain(one, below, depth + 1))
         return found
 
     def _hidden(self, value: object, name: str) -> str | None:
