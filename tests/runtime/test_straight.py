@@ -16,6 +16,7 @@ from hush.core import (
     START,
     CodeNode,
     Each,
+    First,
     ForLoopNode,
     GraphNode,
     Hush,
@@ -353,3 +354,27 @@ async def test_of_a_long_map_that_is_cancelled_little_goes_on(way, monkeypatch, 
             await engine.run({"xs": range(100_000)})
     assert scope.cancelled_caught
     assert 500 <= before <= len(done) < before + 2_000
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("count", [2, 7])
+async def test_who_has_lost_before_it_could_begin_is_cancelled(
+    count, way, monkeypatch, anyio_backend
+):
+    going(monkeypatch, way)
+
+    async def forever():
+        await anyio.sleep_forever()
+
+    with GraphNode(name="g") as graph:
+        quick = CodeNode(name="quick", code_fn=lambda: {})
+        slow = [CodeNode(name=f"slow{i}", code_fn=forever) for i in range(count)]
+        race = CodeNode(name="race", code_fn=lambda: {}, join=First())
+        START >> [quick, *slow] >> race >> END
+    engine = Hush(graph)
+    for _ in range(20):
+        with anyio.fail_after(30), capture_spans() as capture:
+            await engine.run()
+        lost = [node for node in capture.tree if node.name.startswith("node slow")]
+        assert len(lost) == count
+        assert all(node.record.attributes["hush.cancel.reason"] == "race_lost" for node in lost)
