@@ -17,6 +17,7 @@ from tests.deploy.servers import DEPLOY
 from tests.e2e.programs import find_program, require
 
 ROOT = DEPLOY.parent
+SERVICE = ROOT / "examples" / "service"
 KUBERNETES = DEPLOY / "kubernetes"
 KUBERNETES_VERSION = "1.30"
 COMPOSE = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())
@@ -66,10 +67,15 @@ def test_a_service_is_closed_pinned_and_limited(name):
 
 
 def test_every_program_of_compose_is_asked_whether_it_is_well():
-    asked = {name for name, service in COMPOSE["services"].items() if "healthcheck" in service}
+    asked = {
+        name
+        for name, service in COMPOSE["services"].items()
+        if service.get("healthcheck", {"disable": True}).get("disable") is not True
+    }
     # The collector's image has no shell: the service beside it asks. The example's Dockerfile does.
-    assert asked == set(COMPOSE["services"]) - {"volumes", "otel-collector", "example"}
-    assert "HEALTHCHECK" in (DEPLOY / "example" / "Dockerfile").read_text()
+    # Nobody listens in the load, which ends by itself.
+    assert asked == set(COMPOSE["services"]) - {"volumes", "otel-collector", "example", "load"}
+    assert "HEALTHCHECK" in (SERVICE / "Dockerfile").read_text()
 
 
 def test_what_compose_mounts_and_builds_is_there():
@@ -80,8 +86,47 @@ def test_what_compose_mounts_and_builds_is_there():
                 assert (DEPLOY / source).exists(), f"{name}: {source}"
             else:
                 assert source in COMPOSE["volumes"], f"{name}: {source}"
-    build = COMPOSE["services"]["example"]["build"]
-    assert (DEPLOY / build["context"] / build["dockerfile"]).is_file()
+    for name in ("example", "load"):
+        build = COMPOSE["services"][name]["build"]
+        dockerfile = DEPLOY / build["context"] / build["dockerfile"]
+        # What it copies is there, and is not kept from it.
+        let_in = dockerfile.with_name("Dockerfile.dockerignore").read_text().splitlines()
+        for sources in re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile.read_text(), re.MULTILINE):
+            for source in sources.split():
+                assert list(ROOT.glob(source)), source
+                assert f"!{source}" in let_in, source
+
+
+def test_what_compose_and_kubernetes_say_to_the_example_is_what_it_reads():
+    names = {
+        field.upper()
+        for field in re.findall(
+            r"^    (\w+): (?:str|int|float) =", (SERVICE / "settings.py").read_text(), re.MULTILINE
+        )
+    }
+    assert "LINGER_S" in names
+    (example,) = (made for name, made in workloads() if name == "example")
+    (container,) = example["spec"]["template"]["spec"]["containers"]
+    given = {entry["name"]: entry["value"] for entry in container["env"]}
+    given |= COMPOSE["services"]["example"]["environment"]
+    assert {name for name in given if not name.startswith(("OTEL_", "HUSH_"))} <= names
+    # It has time to end: lingering, draining, and then its telemetry.
+    default = re.search(r"drain_s: float = (\S+)", (SERVICE / "settings.py").read_text())
+    least = float(default[1]) + 5
+    grace = example["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert grace >= least + float(given["LINGER_S"])
+    assert float(COMPOSE["services"]["example"]["stop_grace_period"].rstrip("s")) >= least
+    # The load has options that there are.
+    done = subprocess.run(
+        [sys.executable, str(SERVICE / "load.py"), "--help"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    (cron,) = documents(KUBERNETES / "components" / "load" / "load.yaml")
+    (job,) = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    for option in [*job["args"], *COMPOSE["services"]["load"]["command"][2:]]:
+        assert option.partition("=")[0] in done.stdout, option
 
 
 def test_variables_of_compose_are_explained():
@@ -199,9 +244,8 @@ def workloads():
                 yield document["metadata"]["name"], document
 
 
-@pytest.mark.parametrize(("name", "workload"), list(workloads()))
-def test_a_pod_is_closed_limited_and_probed(name, workload):
-    pod = workload["spec"]["template"]["spec"]
+def check_closed(pod):
+    """See that a pod may do nothing but its work, and return its container."""
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -212,6 +256,22 @@ def test_a_pod_is_closed_limited_and_probed(name, workload):
         "capabilities": {"drop": ["ALL"]},
     }
     assert container["resources"].keys() == {"requests", "limits"}
+    return container
+
+
+def test_the_load_is_closed_and_ends_by_itself():
+    (cron,) = documents(KUBERNETES / "components" / "load" / "load.yaml")
+    job = cron["spec"]["jobTemplate"]["spec"]
+    container = check_closed(job["template"]["spec"])
+    (duration,) = (arg for arg in container["args"] if arg.startswith("--duration="))
+    assert float(duration.partition("=")[2]) < job["activeDeadlineSeconds"] <= 3600
+    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+@pytest.mark.parametrize(("name", "workload"), list(workloads()))
+def test_a_pod_is_closed_limited_and_probed(name, workload):
+    pod = workload["spec"]["template"]["spec"]
+    container = check_closed(pod)
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["port"] in {port["name"] for port in container["ports"]}
     claims = {"jaeger", "grafana"} if workload["kind"] == "Deployment" else set()

@@ -15,7 +15,7 @@ import pytest
 
 from hush.observe import configure
 from hush.observe.metric_exporters import metric_exporter_names
-from hush.observe.prometheus import _answer
+from hush.observe.prometheus import _MetricsApp
 from tests.export.collector import NOBODY, collecting
 from tests.observe.applications import run_application
 
@@ -564,7 +564,7 @@ async def test_what_is_no_request_is_refused():
         raise AssertionError(message)
 
     with pytest.raises(NotImplementedError, match="websocket"):
-        await _answer({"type": "websocket"}, anyio.sleep_forever, send)
+        await _MetricsApp()({"type": "websocket"}, anyio.sleep_forever, send)
 
 
 # --- arguments --------------------------------------------------------------------------------

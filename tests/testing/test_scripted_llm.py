@@ -576,3 +576,17 @@ def test_all_names_are_there_and_sorted():
     for module in (hush.testing, scripted_llm):
         assert list(module.__all__) == sorted(module.__all__)
         assert all(hasattr(module, name) for name in module.__all__)
+
+
+async def test_it_remembers_as_many_requests_as_it_is_told_to():
+    with pytest.raises(ValueError, match="remember=-1"):
+        ScriptedLLMServer(remember=-1)
+    for remember, kept in ((None, 5), (3, 3), (0, 0), (9, 5)):
+        with ScriptedLLMServer(remember=remember) as server:
+            async with client_of(server) as client:
+                for number in range(5):
+                    await client.chat.completions.create(
+                        model="m", messages=[{"role": "user", "content": str(number)}]
+                    )
+            said = [request.body["messages"][0]["content"] for request in server.requests]
+            assert said == [str(number) for number in range(5 - kept, 5)]

@@ -80,7 +80,9 @@ def _rendered(accept: str) -> tuple[bytes, str]:
 def metrics_app() -> AsgiApp:
     """Make an ASGI application that answers every path with the metrics of this process.
 
-    ``app.mount("/metrics", metrics_app())`` in Starlette and FastAPI, or a server of its own.
+    ``app.add_route("/metrics", metrics_app())`` in Starlette and FastAPI, or a server of its
+    own. (``app.mount`` works as well, but sends whoever asks for ``/metrics`` on to
+    ``/metrics/``.)
     Where no meter provider has been set, one is made and set; one that is there, also the
     application's own, is read from now on. The text is made in a thread: many metrics do not
     hold up the event loop.
@@ -94,15 +96,25 @@ def metrics_app() -> AsgiApp:
     from hush.observe.meter_provider import set_up_metrics  # noqa: PLC0415  # imports this module
 
     set_up_metrics(names=("prometheus",), serve=None)
-    return _answer
+    return _MetricsApp()
+
+
+class _MetricsApp:
+    """An object, because Starlette takes a function for one that returns a response."""
+
+    async def __call__(
+        self,
+        scope: Mapping[str, Any],
+        receive: Callable[[], Awaitable[Mapping[str, Any]]],
+        send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ) -> None:
+        del receive
+        await _answer(scope, send)
 
 
 async def _answer(
-    scope: Mapping[str, Any],
-    receive: Callable[[], Awaitable[Mapping[str, Any]]],
-    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    scope: Mapping[str, Any], send: Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ) -> None:
-    del receive
     if scope["type"] != "http":
         # How an application says that it does not take part: lifespan and web sockets.
         raise NotImplementedError(f"metrics are asked for by http, not by {scope['type']}")

@@ -57,20 +57,35 @@ class ScriptedLLMServer:
     also while requests are served.
 
     Attributes:
-        requests: all requests in order of arrival, the refused ones too.
+        requests: all requests in order of arrival, the refused ones too; the last ones where
+            ``remember`` says how many.
         active: requests being answered now.
         peak_active: the most there were at once. A request ends before its client can know,
             so a client that keeps to a limit is never seen above it; only one that the
             client gave up counts until that is noticed.
     """
 
-    def __init__(self, *, api_key: str | None = "test-key", strict_models: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        api_key: str | None = "test-key",
+        strict_models: bool = False,
+        remember: int | None = None,
+    ) -> None:
         """Script a server; it listens from ``start()`` to ``stop()``.
 
         Args:
             api_key: the key that requests must carry, else they get 401; None lets all in.
             strict_models: answer 404 for models with neither script nor default.
+            remember: how many of the last requests are kept; None keeps all, which a server
+                that is asked for hours has no memory for.
+
+        Raises:
+            ValueError: ``remember`` is negative.
         """
+        if remember is not None and remember < 0:
+            raise ValueError(f"remember={remember!r}: expected a number of requests, or None")
+        self._remember = remember
         self.requests: list[RecordedRequest] = []
         self.active = 0
         self.peak_active = 0
@@ -206,6 +221,8 @@ class ScriptedLLMServer:
             self.requests.append(
                 RecordedRequest(model, body or {}, headers, path, time.monotonic(), port)
             )
+            if self._remember is not None:
+                del self.requests[: max(0, len(self.requests) - self._remember)]
             self.active += 1
             self.peak_active = max(self.peak_active, self.active)
             chosen = refusal or self._choose(model)
