@@ -34,10 +34,11 @@ class Tracing(logging.Handler):
         self._problem = unreachable(self._endpoint) if self._endpoint else None
         if (self._endpoint is None or self._problem) and os.environ.get(EXPORTER) != "none":
             os.environ[EXPORTER] = "hush"  # the local trace store
-        # The exporter tells its failures to the log and to nobody else.
-        exporters = logging.getLogger("opentelemetry")
-        exporters.addHandler(self)
-        exporters.propagate = False
+        # What is wrong with the receiver is told to the log.
+        for name in ("opentelemetry", "hush.export"):
+            logger = logging.getLogger(name)
+            logger.addHandler(self)
+            logger.propagate = False
         self._memory = InMemorySpanExporter()
         self._shown: list[str] = []
         try:
@@ -97,9 +98,12 @@ class Tracing(logging.Handler):
             say("  http://localhost:16686/trace/<the id that it prints>")
             self._tell_of_store()
             return
-        self._telemetry.flush()
-        if self._problem:
-            say(f"NOT SENT: {self._endpoint} {self._problem}", "bold red")
+        delivered = self._telemetry.flush(5.0)
+        if self._problem or not delivered:
+            problem = self._problem or "has not got all spans"
+            say(f"NOT SENT: {self._endpoint} {problem}", "bold red")
+            if self._telemetry.spool is not None:
+                say("they wait on the disk; what is wrong, and sending them: hush spool send")
             self._tell_of_store()
             return
         count = len(self._memory.get_finished_spans())

@@ -51,7 +51,7 @@ def test_agent_finds_out_and_answers(tmp_path, backend):
     numbers = " + ".join(map(str, lines_of("json").values()))
     assert f"calculate('({numbers})" in out
     assert "4 answers from 4 calls" in out
-    assert "1 red (1 handled)" in out
+    assert ", 1 handled" in out
     assert re.search(r"loop rounds \d+→\d+ \$", out)
     assert out.count("iteration [") == 4
     assert re.search(r"(think|chat) gpt-4o \d+→\d+", out)
