@@ -30,7 +30,7 @@ from hush.export.options import SpoolOptions
 from hush.export.outbox import open_outbox
 from hush.export.place import SpoolError, default_root, folder_for
 from hush.export.spool import Spool
-from tests.export.collector import NOBODY, Collector, Reply, always, collecting
+from tests.export.collector import NOBODY, Collector, Reply, always, collecting, first
 from tests.export.spans import assert_all_once, sending, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -144,16 +144,164 @@ def test_what_a_killed_writer_left_is_cleaned_up(tmp_path: Path):
         old = source.folder / f"{gone.stdout.strip()}-12345678-1.tmp"
         young = source.folder / f"{gone.stdout.strip()}-12345678-2.tmp"
         alive = source.folder / f"{os.getpid()}-12345678-1.tmp"
-        for path in (old, young, alive):
+        label = source.folder / f"receiver.{os.getpid()}.tmp"
+        other = source.folder / "theirs.tmp"
+        left = (old, alive, label)
+        for path in (*left, young, other):
             path.write_bytes(b"half")
-        for path in (old, alive):
+        for path in (*left, other):
             os.utime(path, (time.time() - 3_600, time.time() - 3_600))
         source.end(10)
         assert source.processor.force_flush(20_000)
         assert_all_once(collector, source)
-        assert not old.exists()
+        # In a container every process has the number of the one that was killed.
+        assert not any(path.exists() for path in left)
         assert young.exists()
-        assert alive.exists()
+        assert other.exists()
+
+
+def test_a_writer_whose_file_was_taken_for_left_writes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real, slow = spool_module._write_all, []
+
+    def written(descriptor, content):
+        real(descriptor, content)
+        if not slow:
+            slow.append(None)
+            for path in tmp_path.rglob("*.tmp"):
+                path.unlink()
+
+    monkeypatch.setattr(spool_module, "_write_all", written)
+    with collecting() as collector, sending(collector, tmp_path) as source:
+        source.end(10)
+        assert source.processor.force_flush(20_000)
+        assert slow
+        assert_all_once(collector, source)
+
+
+def named(sequence: str, size: int | str = 10, created: int | None = None) -> str:
+    created = int(time.time() * 1_000) if created is None else created
+    return f"{sequence}-{created}-traces-1-{size}-deadbeef.otlp"
+
+
+@pytest.mark.parametrize("sequence", ["9" * 20, str(2**63 - 1).zfill(20), str(2**62).zfill(20)])
+def test_no_name_poisons_the_order(tmp_path: Path, sequence: str):
+    with collecting() as collector, sending(collector, tmp_path) as source:
+        source.end(5)
+        assert source.processor.force_flush(20_000)
+        (source.folder / named(sequence)).touch()
+        for _ in range(3):
+            source.end(5)
+            source.written()
+        wait_for(lambda: not source.files() and len(collector.stored) == 20)
+        assert sorted(collector.stored) == sorted(source.ids)
+        assert collector.twice == 0
+    assert counts.dropped == {("traces", "corrupt"): 1}
+
+
+def test_a_clock_beyond_all_reason_makes_names_that_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(time, "time_ns", lambda: 3 * 10**20)
+    with collecting() as collector, sending(collector, tmp_path) as source:
+        for _ in range(3):
+            source.end(5)
+            source.written()
+        assert source.processor.force_flush(20_000)
+        assert_all_once(collector, source)
+
+
+def test_no_size_in_a_name_is_believed(tmp_path: Path):
+    collector = Collector()
+    with sending(collector, tmp_path, max_bytes=10**13) as source:
+        for _ in range(2):
+            source.end(5)
+            source.written()
+        (source.folder / named("1".zfill(20), "9" * 12)).write_text("x")
+        (source.folder / named("2".zfill(20), 8 * MIB)).write_text("x")
+        assert source.outbox.spool.content(fresh=True).disk_bytes < 9 * MIB
+        collector.start()
+        wait_for(lambda: not source.files())
+        assert_all_once_but(collector, source.ids, {("traces", "corrupt"): 2})
+    collector.stop()
+
+
+def test_no_size_in_a_name_drives_out_others(tmp_path: Path):
+    with sending(NOBODY, tmp_path, max_bytes=MIB) as source:
+        for _ in range(2):
+            source.end(5)
+            source.written()
+        (source.folder / named("1".zfill(20), "9" * 12)).write_text("x")
+        source.outbox.memory.evict(MIB)
+        assert source.spans_on_disk() == 11
+        assert counts.dropped == {}
+
+
+def test_what_is_no_file_is_set_aside_and_leaves_nothing_open(tmp_path: Path):
+    collector = Collector()
+    with sending(collector, tmp_path) as source:
+        source.end(5)
+        source.written()
+        (source.folder / named("1".zfill(20))).mkdir()
+        os.mkfifo(source.folder / named("2".zfill(20)))
+        (source.folder / named("3".zfill(20))).symlink_to("/etc/passwd")
+        collector.start()
+        wait_for(lambda: not source.files())
+        assert_all_once_but(collector, source.ids, {("traces", "corrupt"): 3})
+        if Path("/proc/self/fd").exists():
+            links = [one.readlink() for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+            assert not [link for link in links if link.suffix == ".otlp"]
+    collector.stop()
+
+
+def assert_all_once_but(collector: Collector, ids: list[str], dropped: dict) -> None:
+    assert sorted(collector.stored) == sorted(ids)
+    assert collector.twice == 0
+    assert counts.dropped == dropped
+
+
+def test_a_file_that_cannot_be_read_at_all_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real, hit = Spool.read, []
+
+    def read(self, batch):
+        hit.append(batch.name)
+        if batch.name == hit[0]:
+            raise MemoryError
+        return real(self, batch)
+
+    collector = Collector()
+    with sending(collector, tmp_path) as source:
+        for _ in range(2):
+            source.end(5)
+            source.written()
+        monkeypatch.setattr(Spool, "read", read)
+        collector.start()
+        wait_for(lambda: len(collector.stored) == 5)
+        assert source.spans_on_disk() == 5
+    collector.stop()
+
+
+def test_a_folder_that_cannot_be_forced_onto_the_disk_sends_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    real = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with collecting() as collector, sending(collector, tmp_path, sync=True) as source:
+        for _ in range(5):
+            source.end(5)
+            source.written()
+        assert source.processor.force_flush(20_000)
+        assert_all_once(collector, source)
+    assert caplog.text.count("cannot be forced onto the disk") == 1
 
 
 # --- no room --------------------------------------------------------------------------------------
@@ -437,6 +585,82 @@ def test_a_process_whose_clock_is_behind_goes_on_behind_what_is_there(
     second = spool().write(Payload("traces", 1, b"2"))
     assert second.sequence > first.sequence
     assert spool().content().batches == (first, second)
+
+
+def left_by_another(tmp_path: Path, receiver: str, born_s: float, count: int = 20) -> None:
+    """Leave a batch of spans that says it was written then."""
+    with sending(receiver, tmp_path, exit_s=0.0) as source:
+        source.end(count)
+        source.written()
+        for path in source.files():
+            _, _, rest = path.name.split("-", 2)
+            name = f"{int(born_s * 1e9):020d}-{int(born_s * 1e3)}-{rest}"
+            path.rename(path.with_name(name))
+
+
+@pytest.fixture
+def tidy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hush.export.sender.TIDY_S", 0.05)
+
+
+@pytest.mark.usefixtures("tidy")
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_process_that_starts_with_its_clock_ahead_throws_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, answers: bool
+):
+    collector = Collector(always(Reply(503, store=False)))
+    left_by_another(tmp_path, collector.url, time.time())
+    if answers:
+        collector.start()
+    real = time.time
+
+    class Ahead:
+        """The clock of the process that reads the spool; the receiver has one of its own."""
+
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def time() -> float:
+            return real() + 400 * 86_400
+
+    monkeypatch.setattr("hush.export.age.time", Ahead)
+    with sending(collector, tmp_path) as source:
+        source.outbox.start()
+        wait_for(lambda: counts.failures)
+        assert source.outbox.spooled()["traces"][1] > 399 * 86_400
+        time.sleep(0.3)
+        source.outbox.memory.evict(None)
+        assert source.spans_on_disk() == 20
+    assert counts.dropped == {}
+    collector.stop()
+
+
+@pytest.mark.usefixtures("tidy")
+def test_what_another_process_left_is_too_old_when_the_receiver_says_so_too(tmp_path: Path):
+    collector = Collector(always(Reply(503, store=False)))
+    left_by_another(tmp_path, collector.url, time.time() - 8 * 86_400)
+    with sending(collector, tmp_path) as source:
+        source.outbox.start()
+        wait_for(lambda: counts.failures)
+        source.outbox.memory.evict(None)
+        assert source.spans_on_disk() == 20  # nobody but our own clock says so
+        assert source.outbox.spooled()["traces"][1] > 7 * 86_400
+        collector.start()
+        wait_for(lambda: counts.dropped_for("too_old") == 20)
+        assert source.files() == []
+    collector.stop()
+
+
+@pytest.mark.usefixtures("tidy")
+def test_what_was_written_before_the_clock_was_set_is_not_too_old(tmp_path: Path):
+    collector = Collector(first(3, Reply(503, store=False)))
+    left_by_another(tmp_path, collector.url, 1_000.0)
+    collector.start()
+    with sending(collector, tmp_path) as source:
+        wait_for(lambda: len(collector.stored) == 20)
+        assert source.files() == []
+    assert counts.dropped == {}
+    collector.stop()
 
 
 # --- whose folder it is ---------------------------------------------------------------------------

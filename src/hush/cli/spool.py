@@ -212,7 +212,7 @@ def _state(folder: Path) -> State:
         batches=len(batches),
         counts=found,
         disk_bytes=sum(batch.disk_bytes for batch in batches),
-        oldest_age_s=max((spool.age_s(batch) for batch in batches), default=0.0),
+        oldest_age_s=max((spool.ages.seen_s(batch) for batch in batches), default=0.0),
         rejected=len(spool.aside("rejected")),
         corrupt=len(spool.aside("corrupt")),
         status=read_status(folder),

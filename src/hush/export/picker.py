@@ -204,7 +204,7 @@ class Picker:
                 self._damaged(batch, error)
                 return None
             problem: Exception = error
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  # no file may end the export
             problem = error
         self._skipped[batch.name] = now + SKIP_S
         self._complaints.warn("a batch cannot be read; the others are sent", error=told(problem))

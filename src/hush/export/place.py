@@ -79,9 +79,12 @@ def default_root() -> Path:
     if state and Path(state).is_absolute():
         return Path(state) / "hush" / "spool"
     try:
-        return Path.home() / ".local" / "state" / "hush" / "spool"
+        home = Path.home()
     except RuntimeError as error:
         raise SpoolError(f"no home folder to keep a spool in; {_REMEDY}") from error
+    if not home.is_absolute():  # it would be another folder wherever the program is started
+        raise SpoolError(f"the home folder {home} is no absolute path; {_REMEDY}")
+    return home / ".local" / "state" / "hush" / "spool"
 
 
 def folder_for(root: Path, base: str, headers: Mapping[str, str]) -> Path:

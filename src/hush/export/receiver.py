@@ -13,7 +13,7 @@ import os
 import re
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -80,6 +80,8 @@ class Answer:
     """How long the receiver asks to wait, in seconds."""
     rejected: int = 0
     """How many of a delivered batch it did not take."""
+    date_s: float | None = None
+    """When it answered by its own clock, in seconds since the epoch; None where it does not say."""
 
 
 class Receiver:
@@ -123,6 +125,7 @@ class Receiver:
                 ) as response:
                     sent.update(response.request.headers)
                     answer = _judge(route.signal, response, _body(response), told)
+                    answer = replace(answer, date_s=_instant_s(response.headers.get("Date")))
             except Exception as error:  # noqa: BLE001  # an address or a certificate that cannot be used, too
                 sent.update(getattr(getattr(error, "request", None), "headers", None) or {})
                 answer = _failed(error, told)
@@ -270,11 +273,16 @@ def retry_after_s(said: str | None) -> float | None:
     text = said.strip()
     if re.fullmatch(r"[0-9]+", text):
         return min(float(text), LONGEST_ASKED_S)
+    until_s = _instant_s(text)
+    return None if until_s is None else min(max(until_s - time.time(), 0.0), LONGEST_ASKED_S)
+
+
+def _instant_s(said: str | None) -> float | None:
+    """Return a date of HTTP in seconds since the epoch; None where it is none."""
     try:
-        seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        return parsedate_to_datetime(said or "").timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(seconds, 0.0), LONGEST_ASKED_S)
 
 
 def compressed(data: bytes, compression: Compression) -> tuple[bytes, Encoding]:

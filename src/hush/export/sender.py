@@ -243,6 +243,10 @@ class Sender:
         self._asking = True
         answer = self._receiver.send(self._memory.routes[payload.signal], payload)
         self._asking = False
+        if answer.date_s is not None:
+            if not self._spool.ages.vouched:
+                self._next_tidy = 0.0  # from now on it is known what is too old
+            self._spool.ages.vouch(answer.date_s)
         self._took_s = time.monotonic() - began
         backoff = self.backoffs[payload.signal]
         if answer.kind == "again":

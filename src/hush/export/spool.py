@@ -8,14 +8,19 @@ Knows nothing of who sends, of HTTP or of spans.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
+import stat
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from hush.export.age import Ages
 from hush.export.batch_file import Batch, CorruptBatchError, decode, encode, name_of, parse_name
-from hush.export.place import prepare
+from hush.export.place import SpoolError, prepare
+from hush.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,8 +37,13 @@ ASIDE: Final[tuple[Aside, ...]] = ("rejected", "corrupt")
 ASIDE_SHARE: Final = 0.1
 """Of ``max_bytes``: what each of them may take."""
 
-_TEMPORARY: Final = ".tmp"
-_STALE_S: Final = 60.0
+_TEMPORARY: Final = re.compile(r"\d+-[0-9a-f]{8}-\d+\.tmp|receiver\.\d+\.tmp", re.ASCII)
+STALE_S: Final = 600.0
+"""How old a half-written file is that nobody is writing any more, in seconds."""
+_HIGHEST: Final = 2**62
+"""The highest number that others' files may raise the order to: the year 2116."""
+_LARGE: Final = 8 * 1024 * 1024
+"""Names that say more are not believed: hardly any batch is so large."""
 _EVICT_TO: Final = 0.95
 """Share of the cap to which a full spool is emptied, lest each further batch evict again."""
 _LIST_SHARE: Final = 50
@@ -71,6 +81,7 @@ class Spool:
     Attributes:
         folder: where they are.
         options: caps and the like.
+        ages: for how long batches have been waiting.
     """
 
     def __init__(self, folder: Path, base: str, options: SpoolOptions) -> None:
@@ -95,8 +106,8 @@ class Spool:
         self._temporaries = 0
         self._seen: Content | None = None
         self._seen_until = 0.0
-        self._wall_s = time.time()
-        self._began_s = time.monotonic()
+        self._unsynced = False
+        self.ages = Ages()
 
     def after_fork(self) -> None:
         """Begin anew in a child, whose names must differ from its parent's."""
@@ -125,9 +136,7 @@ class Spool:
         self.make_ready()
         with self._lock:
             self._temporaries += 1
-            temporary = self.folder / (
-                f"{os.getpid()}-{self._token}-{self._temporaries}{_TEMPORARY}"
-            )
+            temporary = self.folder / f"{os.getpid()}-{self._token}-{self._temporaries}.tmp"
         # Never through a link, and never over what is there.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(temporary, flags, 0o600)
@@ -138,8 +147,8 @@ class Spool:
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            name = name_of(self._next_sequence(), time.time(), payload, len(content), self._token)
-            temporary.rename(self.folder / name)
+            batch = self._named(payload, len(content))
+            temporary.rename(self.folder / batch.name)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -147,8 +156,6 @@ class Spool:
         if self.options.sync:
             self._sync_folder()
         self._seen_anew()
-        batch = parse_name(name)
-        assert batch is not None, name  # noqa: S101  # it was just made by the same rules
         return batch
 
     def _seen_anew(self) -> None:
@@ -169,18 +176,35 @@ class Spool:
             self._ready = True
             self.content(fresh=True)
 
+    def _named(self, payload: Payload, size_bytes: int) -> Batch:
+        name = name_of(self._next_sequence(), time.time(), payload, size_bytes, self._token)
+        batch = parse_name(name)
+        if batch is None:  # nobody would ever find it
+            raise SpoolError(f"{name} is no name of a batch, so it cannot be written")
+        return batch
+
     def _next_sequence(self) -> int:
         """Return a number above all that were seen here, and near the wall clock."""
         with self._lock:
-            self._last = max(time.time_ns(), self._last + 1)
+            self._last = max(min(time.time_ns(), _HIGHEST), self._last + 1)
             return self._last
 
     def _sync_folder(self) -> None:
-        descriptor = os.open(self.folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            # The batch is there: were this an error, it would be sent twice.
+            if not self._unsynced:
+                self._unsynced = True
+                get_logger("hush.export").warning(
+                    "the spool's folder cannot be forced onto the disk; its files are",
+                    folder=str(self.folder),
+                    error=str(error),
+                )
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -201,8 +225,10 @@ class Spool:
         seen = Content(tuple(batches))
         now = time.monotonic()
         with self._lock:
-            if batches:
-                self._last = max(self._last, batches[-1].sequence)
+            for batch in reversed(batches):
+                if batch.sequence <= _HIGHEST:
+                    self._last = max(self._last, batch.sequence)
+                    break
             self._seen = seen
             self._seen_until = now + max(_LEAST_LIST_S, _LIST_SHARE * (now - began))
         return seen
@@ -212,6 +238,9 @@ class Spool:
             with os.scandir(self.folder) as entries:
                 for entry in entries:
                     batch = parse_name(entry.name)
+                    if batch is not None and batch.size_bytes > _LARGE:
+                        size = entry.stat(follow_symlinks=False).st_size
+                        batch = replace(batch, size_bytes=size)
                     if batch is not None:
                         yield batch
         except OSError:
@@ -227,22 +256,23 @@ class Spool:
             OSError: it cannot be read.
         """
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        descriptor = os.open(self.folder / batch.name, flags)
-        with os.fdopen(descriptor, "rb") as file:
-            content = file.read(batch.size_bytes + 1)
-        if len(content) > batch.size_bytes:
-            raise CorruptBatchError(f"{batch.name} is longer than it was written")
-        return decode(content, batch)
-
-    def age_s(self, batch: Batch) -> float:
-        """Return for how long a batch has been waiting, in seconds.
-
-        The wall clock may be set in either direction. What it says counts only as far as
-        a clock bears it out that has run evenly since this process began: nothing is
-        thrown away because the clock was wrong for a moment.
-        """
-        even = self._wall_s + (time.monotonic() - self._began_s)
-        return max(min(time.time(), even) - batch.created_s, 0.0)
+        try:
+            descriptor = os.open(self.folder / batch.name, flags)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise CorruptBatchError(f"{batch.name} is a link, no file") from error
+            raise
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise CorruptBatchError(f"{batch.name} is no file")
+            if found.st_size != batch.size_bytes:
+                msg = f"{batch.name} has {found.st_size} bytes instead of {batch.size_bytes}"
+                raise CorruptBatchError(msg)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return decode(file.read(batch.size_bytes), batch)
+        finally:
+            os.close(descriptor)
 
     # --- removing --------------------------------------------------------------------------------
 
@@ -301,7 +331,7 @@ class Spool:
         kept = self.aside(where)
         excess = sum(one.disk_bytes for one in kept) - self.options.max_bytes * ASIDE_SHARE
         for one in kept[:-1]:
-            if excess <= 0 and self.age_s(one) <= self.options.max_age_s:
+            if excess <= 0 and self.ages.sure_s(one) <= self.options.max_age_s:
                 continue
             with contextlib.suppress(OSError):
                 (self.folder / where / one.name).unlink()
@@ -320,7 +350,7 @@ class Spool:
         gone: list[Eviction] = []
         kept = []
         for batch in found:
-            if self.age_s(batch) <= self.options.max_age_of(batch.signal):
+            if self.ages.sure_s(batch) <= self.options.max_age_of(batch.signal):
                 kept.append(batch)
             elif self._removed(batch):
                 gone.append(Eviction(batch, "too_old"))
@@ -351,7 +381,7 @@ class Spool:
         """Remove what processes left that were killed while they wrote. Never raises."""
         with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
             for entry in entries:
-                if entry.name.endswith(_TEMPORARY) and _is_stale(entry):
+                if _is_stale(entry):
                     with contextlib.suppress(OSError):
                         (self.folder / entry.name).unlink()
 
@@ -360,23 +390,23 @@ class Spool:
         told: dict[Signal, tuple[int, float]] = {}
         for batch in self.content().batches:
             size, age = told.get(batch.signal, (0, 0.0))
-            told[batch.signal] = (size + batch.disk_bytes, max(age, self.age_s(batch)))
+            told[batch.signal] = (size + batch.disk_bytes, max(age, self.ages.seen_s(batch)))
         return told
 
 
 def _is_stale(entry: os.DirEntry[str]) -> bool:
-    """Say whether nobody writes a file any more."""
-    pid = entry.name.partition("-")[0]
-    try:
-        if abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) < _STALE_S:
-            return False
-        if pid.isdigit():
-            os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # somebody else's process by that number, or it is gone
+    """Say whether a file was left by somebody who was killed while he wrote it.
+
+    By its age only: numbers of processes come again, in containers always the same ones. Who
+    writes for longer than that finds his file gone and writes it once more.
+    """
+    if _TEMPORARY.fullmatch(entry.name) is None:
         return False
-    return False
+    try:
+        written = entry.stat(follow_symlinks=False).st_mtime
+    except OSError:  # it is gone
+        return False
+    return abs(time.time() - written) > STALE_S
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

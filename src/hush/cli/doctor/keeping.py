@@ -79,7 +79,7 @@ def _look_at_folder(folder: Path) -> Iterator[Check]:
     receiver = (folder / RECEIVER).read_text(encoding="utf-8", errors="replace").strip()
     batches = spool.content(fresh=True).batches
     if batches:
-        age_s = max(spool.age_s(batch) for batch in batches)
+        age_s = max(spool.ages.seen_s(batch) for batch in batches)
         count = sum(batch.count for batch in batches)
         old = age_s > _OLD_S
         yield Check(
