@@ -222,6 +222,7 @@ def soak(
                 "rss_mb": total(page, "process_resident_memory_bytes") / 1e6,
                 "cpu_s": total(page, "process_cpu_seconds_total"),
                 "threads": float(thread_count(service.pid)),
+                "active": total(page, "hush_run_active"),
                 "spooled_mb": total(page, "hush_export_spooled_bytes") / 1e6,
                 "dropped": total(page, "hush_export_dropped_total"),
             }
@@ -260,6 +261,7 @@ def soak(
             if len(warm) > 1
             else None,
         },
+        "active_most": int(max(sample["active"] for sample in samples)),
         "threads": [int(samples[0]["threads"]), int(samples[-1]["threads"])],
         "cpu_share": round((samples[-1]["cpu_s"] - samples[0]["cpu_s"]) / took_s, 3),
         "metrics_bytes": len(page),

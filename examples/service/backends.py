@@ -63,7 +63,7 @@ def models(reply: Callable[[Mapping[str, Any]], str], faults: float) -> Iterator
         The resources.
     """
     # A limit that all requests share, and that makes some of them wait.
-    limits = {"max_concurrency": 3}
+    limits = {"max_concurrency": 4}
     if os.environ.get("HUSH_CONFIG"):
         yield ResourceHub.default()
         return
@@ -85,7 +85,7 @@ def models(reply: Callable[[Mapping[str, Any]], str], faults: float) -> Iterator
             return ErrorReply(429, "Rate limit reached", retry_after_s=0.05)
         if number % 31 == 0:
             return ErrorReply(401, "Incorrect API key")
-        return Answer(reply(request), delay_s=0.05, chunk_delay_s=0.01)
+        return Answer(reply(request), delay_s=0.05, chunk_delay_s=0.003)
 
     with ScriptedLLMServer(api_key="example", remember=0) as server:
         server.default(SCRIPTED, scripted)

@@ -256,6 +256,20 @@ def test_usage_of_a_run():
     assert usage_line(TraceTree(two)) == line.replace("wasted 18", "wasted ~18")
 
 
+def test_usage_of_runs_inside_of_a_request():
+    # The service's own span around them, as an instrumentation makes it, sums up nothing.
+    used = {semconv.TOKENS_INPUT: 20, semconv.TOKENS_OUTPUT: 4}
+    records = [
+        span("POST /orders", "a"),
+        span("middleware", "b", "a"),
+        span("run r", "c", "b", **used),
+        span("node n", "d", "c", **used),
+        span("chat m", "e", "d"),
+        span("run s", "f", "a", **used),
+    ]
+    assert usage_line(TraceTree(records)) == "1 call, tokens 40 in, 8 out"
+
+
 def test_usage_that_is_not_known():
     assert usage_line(TraceTree([span("run r")])) == ""
     assert usage_line(TraceTree([])) == ""

@@ -139,7 +139,7 @@ def usage_line(tree: TraceTree) -> str:
         empty where no model was called.
     """
     calls = sum(is_call(node.record) for node in tree)
-    records = [root.record for root in tree.roots]
+    records = list(_outermost(tree.roots))
     counts = [
         [_number(record, name) for record in records]
         for name in (semconv.TOKENS_INPUT, semconv.TOKENS_OUTPUT, semconv.TOKENS_WASTED)
@@ -160,6 +160,17 @@ def usage_line(tree: TraceTree) -> str:
         line += f"; wasted {about}{wasted:,} tokens"
         line += f", {format_cost(sum(lost))}" if lost else ""
     return f"{line} (not all counted)" if partial and not wasted else line
+
+
+def _outermost(roots: Iterable[TreeNode]) -> Iterator[SpanRecord]:
+    """Yield the spans that sum up all calls below them: runs, also those inside of a request."""
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        if node.record.prefix in _SUMMED:
+            yield node.record
+        else:
+            waiting += node.children
 
 
 def notes_of(chain: Iterable[TreeNode], glyphs: Glyphs = FINE) -> tuple[str, ...]:
