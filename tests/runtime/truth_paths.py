@@ -64,7 +64,8 @@ def compare_steps(told: dict[str, float], expected: dict[str, float]) -> list[st
             wrong.append(f"{label} was not waited for")
     for label, seconds in told.items():
         if label.endswith("(itself)") and label not in expected:
-            inside = [name for name in left if is_within(name, label.removesuffix(" (itself)"))]
+            path = label.removesuffix(" (itself)")
+            inside = [name for name in left if is_within(name, path) and is_small(name, expected)]
             small = sum(left.pop(name) for name in inside)
             if abs(small - seconds) > NEAR:
                 wrong.append(f"{label} was {small}")
