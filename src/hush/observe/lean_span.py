@@ -12,6 +12,7 @@ all other cases the SDK makes the spans. Imported only where there is an SDK.
 
 from __future__ import annotations
 
+import os
 import threading
 from random import getrandbits
 from typing import TYPE_CHECKING, Any, Final
@@ -105,7 +106,11 @@ NO_STARTS: Final = (
 EMPTY: Final = BoundedAttributes()
 """Attributes of what has none."""
 
-_becoming = threading.Lock()
+_becoming = threading.RLock()
+"""Held where it is decided what a span is. The same thread may come again: finalisers and
+signal handlers write on spans too, wherever they find it."""
+_reading = threading.RLock()
+"""Of the attributes of spans that have ended."""
 _new = object.__new__
 _new_tuple = tuple.__new__
 
@@ -166,7 +171,7 @@ class Maker:
             "maxlen": self.limits.max_span_attributes,
             "dropped": 0,
             "max_value_len": None,
-            "_lock": _becoming,
+            "_lock": _reading,
             "_immutable": True,
         }
         self.record: dict[str, Any] = {
@@ -296,30 +301,38 @@ class LeanSpan(OwnSpan):
         return "_lock" in self.__dict__
 
     def _become(self) -> None:
+        # Made before the lock is taken: whatever makes objects may set off the collection of
+        # garbage, and that may run anybody's code.
+        made = self._made()
         with _becoming:
             mine = self.__dict__
-            if "_lock" in mine:
-                return
-            maker = self._maker
-            tracer, limits = maker.tracer, maker.limits
-            mine["_limits"] = limits
-            mine["_resource"] = tracer.resource
-            mine["_instrumentation_scope"] = tracer._instrumentation_scope  # noqa: SLF001  # as the SDK's tracer
-            mine["_instrumentation_info"] = tracer.instrumentation_info
-            mine["_sampler"] = tracer.sampler
-            mine["_span_processor"] = gate
-            mine.setdefault("_record_end_metrics", None)
-            attributes = BoundedAttributes(
-                limits.max_span_attributes,
-                immutable=False,
-                max_value_len=limits.max_span_attribute_length,
-            )
-            attributes._dict.update(self._held)  # noqa: SLF001  # they are clean
-            attributes._immutable = self._end_time is not None  # noqa: SLF001  # as at the SDK's end
-            mine["_attributes"] = attributes
-            mine["_events"] = BoundedList(limits.max_events)
-            mine["_links"] = self._new_links(self._held_links)
-            mine["_lock"] = threading.Lock()
+            if "_lock" not in mine:
+                mine.update(made)
+
+    def _made(self) -> dict[str, Any]:
+        """Return what makes it one of the SDK's."""
+        maker = self._maker
+        tracer, limits = maker.tracer, maker.limits
+        self.__dict__["_limits"] = limits  # asked for by what makes the links
+        attributes = BoundedAttributes(
+            limits.max_span_attributes,
+            immutable=False,
+            max_value_len=limits.max_span_attribute_length,
+        )
+        attributes._dict.update(self._held)  # noqa: SLF001  # they are clean
+        attributes._immutable = self._end_time is not None  # noqa: SLF001  # as at the SDK's end
+        return {
+            "_resource": tracer.resource,
+            "_instrumentation_scope": tracer._instrumentation_scope,  # noqa: SLF001  # as the SDK's tracer
+            "_instrumentation_info": tracer.instrumentation_info,
+            "_sampler": tracer.sampler,
+            "_span_processor": gate,
+            "_record_end_metrics": self.__dict__.get("_record_end_metrics"),
+            "_attributes": attributes,
+            "_events": BoundedList(limits.max_events),
+            "_links": self._new_links(self._held_links),
+            "_lock": threading.Lock(),
+        }
 
     def finish(self, end_ns: int) -> None:
         """End, as far as we are concerned.
@@ -373,6 +386,16 @@ class LeanSpan(OwnSpan):
         if "_held_links" in mine:
             record["_links"] = tuple(mine["_held_links"])
         maker.processor.on_end(readable)
+
+
+def _renew() -> None:
+    """Be as new in a forked child: whoever held a lock there is not in it."""
+    for lock in (_becoming, _reading):
+        lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001  # as the standard library's own do it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 def place(span: Span, context: SpanContext, home: Home, count: Count) -> OwnSpan | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from hush import semconv
 from hush.runtime.attempt import Place, Tally, answer, interrupted
@@ -112,6 +113,8 @@ class DirectItem(ItemRun):
         try:
             try:
                 if self.fault is not None:
+                    # However many such items there are, the loop has its turn.
+                    await anyio.lowlevel.checkpoint()
                     raise self.fault  # noqa: TRY301  # goes the way of all that fails
                 await line.drive(context)
                 outputs = self._frame.results()

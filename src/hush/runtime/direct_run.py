@@ -231,7 +231,8 @@ class DirectRun(NodeRun):
             returned = direct.outputs(returned, ctx)
         outputs = checked(node, returned, self.frame)
         # Where user code has a part in it, that is the node's code.
-        self.writes = None if node.copies is not None else writes_of(node, outputs, self.frame)
+        plain = node.copies is not None and type(outputs) is dict
+        self.writes = None if plain else writes_of(node, outputs, self.frame)
         return outputs
 
     def _place(self) -> Place:

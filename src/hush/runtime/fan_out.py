@@ -137,6 +137,13 @@ class _FanOut:
         self._tolerate(at_end=True)
         if self.failures:
             raise BodyFailedError(self.failures, self.culprit, self._trail())
+        if self.begun != self.ok + self.failed + self.handled or not self.source.over:
+            # A worker went away without a word. If we are being cancelled ourselves, the
+            # checkpoint says so; else something cancelled its task behind our back.
+            await anyio.lowlevel.checkpoint()
+            raise UnexpectedCancellationError(
+                self.ctx.path, "a task of this map was cancelled by something outside of it"
+            )
 
     def _hire(self) -> None:
         """Start workers for the slots that there may be items for.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from hush import semconv
 from hush.errors import text_of, type_name
@@ -129,6 +130,7 @@ class ItemRun:
 
     async def _once(self, path: str, place: Place) -> dict[str, Any]:
         if self.fault is not None:
+            await anyio.lowlevel.checkpoint()
             raise self.fault
         frame = Frame(
             self.body,

@@ -109,12 +109,14 @@ class LineRun:
                     failed = await direct.unusual(error)
                 except BaseException:
                     took.append(clock() - self._since)
+                    self._node = -1
                     raise
             ended = clock()
             took.append(ended - self._since)
             self._since = ended
             if failed is not None or outputs is None:
                 assert failed is not None  # noqa: S101  # a node has outputs, or it has failed
+                self._node = -1
                 raise BodyFailedError(failed.failures, failed.culprit, self.trail())
             if node.reads:
                 frame.outputs[i] = outputs
