@@ -137,7 +137,9 @@ class _FanOut:
         self._tolerate(at_end=True)
         if self.failures:
             raise BodyFailedError(self.failures, self.culprit, self._trail())
-        if self.begun != self.ok + self.failed + self.handled or not self.source.over:
+        total = self.source.total
+        left = not self.source.over if total is None else self.begun < total
+        if left or self.begun != self.ok + self.failed + self.handled:
             # A worker went away without a word. If we are being cancelled ourselves, the
             # checkpoint says so; else something cancelled its task behind our back.
             await anyio.lowlevel.checkpoint()
