@@ -107,3 +107,17 @@ def test_a_run_whose_receiver_is_away_ends_soon_and_says_so(hush, home):
     done = hush("run", "flows:talks", OTEL_EXPORTER_OTLP_ENDPOINT=NOBODY, **home)
     assert "talks ok" in done.stdout
     assert "not sent yet: " in done.stderr
+
+
+def test_what_was_left_with_other_headers_is_named(hush, home, collector):
+    tenant = {"OTEL_EXPORTER_OTLP_HEADERS": "X-Scope-OrgID=team-a"}
+    leave(hush, collector.url, {**home, **tenant})
+    collector.start()
+    said = hush("spool", "send", "--endpoint", collector.url, code=1, **home)
+    assert f"nothing waits for {collector.url}" in said.stdout
+    assert "2 spans for" in said.stdout
+    assert "OTEL_EXPORTER_OTLP_HEADERS" in said.stdout
+    assert "team-a" not in said.stdout
+    said = hush("spool", "send", "--endpoint", collector.url, **home, **tenant)
+    assert said.stdout == f"sent 2 to {collector.url}\n"
+    assert hush("spool", "send", "--endpoint", collector.url, **home).stdout.startswith("nothing")

@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from hush.export.counts import counts
 from hush.export.picker import Picker
+from hush.export.route import route_of
 from tests.export.collector import Collector, Reply, always, collecting, first, partial
 from tests.export.spans import assert_all_once, sending, wait_for
 
@@ -207,6 +208,23 @@ def test_partial_success_is_counted_and_not_sent_again(
     assert "three are too long" in caplog.text
 
 
+def test_no_more_is_rejected_than_was_sent(tmp_path: Path):
+    script = always(partial(10**15, store=0))
+    with collecting(script) as collector, sending(collector, tmp_path) as source:
+        source.end(100)
+        wait_for(lambda: counts.dropped)
+    assert counts.dropped == {("traces", "partial_success"): 100}
+    assert counts.sent == {"traces": 0}
+
+
+@pytest.mark.parametrize(
+    ("said", "timeout_s"), [("2.5", 2.5), ("10000", 10.0), ("inf", 10.0), ("-1", 10.0), ("x", 10.0)]
+)
+def test_seconds_and_milliseconds(monkeypatch: pytest.MonkeyPatch, said: str, timeout_s: float):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", said)
+    assert route_of("traces", "http://h").timeout_s == timeout_s
+
+
 def test_a_full_success_may_come_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     script = always(partial(0, "please upgrade", store=True))
     with (
@@ -264,8 +282,9 @@ def test_an_answer_that_is_lost_is_the_only_way_to_come_twice(tmp_path: Path):
         assert max(collector.stored.values()) == 2
 
 
-def test_a_page_of_html_is_no_success(tmp_path: Path):
-    script = first(1, Reply(200, {"Content-Type": "text/html"}, b"<p>Log in</p>", store=False))
+@pytest.mark.parametrize("kind", ["text/html", "", "application/x-protobuf"])
+def test_a_page_of_html_is_no_success(tmp_path: Path, kind: str):
+    script = first(1, Reply(200, {"Content-Type": kind}, b"\n<p>Log in</p>", store=False))
     with collecting(script) as collector, sending(collector, tmp_path) as source:
         source.end(100)
         arrived(collector, source)

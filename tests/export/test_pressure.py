@@ -112,14 +112,15 @@ async def test_no_run_waits_for_a_disk_that_refuses_while_the_receiver_is_away(t
     assert counts.held_runs == 0
 
 
+@pytest.mark.usefixtures("patient")
 async def test_runs_wait_for_a_disk_that_refuses_while_the_receiver_takes_all(tmp_path: Path):
-    with collecting() as collector, sending(collector, tmp_path, queue_size=1_000) as source:
+    with collecting() as collector, sending(collector, tmp_path, queue_size=2_000) as source:
         shutil.rmtree(tmp_path)
         tmp_path.write_text("no folder can be made where a file is")
-        for _ in range(20):
+        for _ in range(40):
             await wait_for_room()
             source.end(200)
-        wait_for(lambda: len(collector.stored) == 4_000)
+        wait_for(lambda: len(collector.stored) == 8_000)
         assert_all_once(collector, source)
     assert counts.held_runs > 0
 
@@ -284,11 +285,12 @@ def test_of_large_spans_fewer_wait_for_a_disk_that_refuses(tmp_path: Path):
         source.end(500, "x" * 30_000)
         wait_for(lambda: not source.processor.queued())
         wait_for(lambda: source.outbox.memory.count + sum(counts.dropped.values()) == 500)
-        assert 0 < source.outbox.memory.count * 30_000 <= MIB
+        # One batch more while it is looked whether there is room for it.
+        assert 0 < (source.outbox.memory.count - 10) * 30_000 <= MIB
 
 
-def test_ordinary_spans_have_the_whole_queue(tmp_path: Path):
+def test_many_ordinary_spans_may_wait(tmp_path: Path):
     with collecting() as collector, sending(collector, tmp_path) as source:
         source.end(1_000)
         assert source.processor.force_flush(20_000)
-        assert source.processor._limit == source.outbox.options.queue_size
+        assert 30_000 < source.processor._limit <= source.outbox.options.queue_size

@@ -114,7 +114,7 @@ def send_spool(
         as_json: print JSON.
 
     Returns:
-        The exit code: failed where something is left.
+        The exit code: failed where something is left, for the same address and other headers too.
 
     Raises:
         Refusal: there is no such spool.
@@ -132,6 +132,9 @@ def send_spool(
     after = _state(outbox.spool.folder)
     answers = [answer for answer in map(_answer, outbox.failures().values()) if answer]
     sent = sum(counts.sent.values())
+    folders = _folders(outbox.spool.folder.parent)
+    states = [_state(folder) for folder in folders if folder != after.folder]
+    others = [one for one in states if one.batches and one.receiver == after.receiver]
     if as_json:
         say_json({
             "receiver": before.receiver,
@@ -140,10 +143,15 @@ def send_spool(
             "dropped": {f"{signal}.{why}": n for (signal, why), n in counts.dropped.items()},
             "left": _plain(after),
             "answers": answers,
+            "other_headers": [_plain(one) for one in others],
         })  # fmt: skip
     else:
         _say_sent(before, after, sent, answers)
-    return exits.FAILED if after.batches or counts.dropped else exits.OK
+        for one in others:
+            said = f"{_waiting(one)} for {tidy(one.receiver)} wait in {tidy(one.folder.name)}: they were"
+            said += " left with other headers; set OTEL_EXPORTER_OTLP_HEADERS as it was then"
+            say(console(), said, "yellow")
+    return exits.FAILED if after.batches or others or counts.dropped else exits.OK
 
 
 def _send(outbox: Outbox, timeout_s: float) -> None:

@@ -39,7 +39,7 @@ class SpoolOptions:
     not start until there is room."""
     queue_size: int = 65_536
     """Spans that may wait in memory for the disk; what is more is dropped and counted."""
-    queue_bytes: int = 256 * 1024 * 1024
+    queue_bytes: int = 128 * 1024 * 1024
     """Memory that they may take, in bytes, by what the last batches took; where spans are large,
     fewer than ``queue_size`` may wait."""
     batch_size: int = 512

@@ -193,9 +193,9 @@ def _judge(
     status = response.status_code
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if _OK <= status < _FIRST_REDIRECT:
-        if kind == "text/html" and body:
+        if body.lstrip()[:1] == b"<":  # no OTLP, be it protobuf or JSON, begins so
             # A portal or a proxy answers so, and has kept nothing.
-            return Answer("again", "not_otlp", f"{status} with a page of HTML, not OTLP")
+            return Answer("again", "not_otlp", f"{status} with a page, not OTLP")
         return _delivered(signal, kind, body, told)
     said = f"{status} {told(response.reason or '')}".strip()
     if status < _FIRST_REFUSAL:

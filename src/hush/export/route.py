@@ -22,6 +22,7 @@ __all__ = ("Route", "base_of", "route_of", "speaks_http")
 
 DEFAULT_ENDPOINT: Final = "http://localhost:4318"
 DEFAULT_TIMEOUT_S: Final = 10.0
+_MILLISECONDS: Final = 1_000.0
 _TOKEN: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _COMPRESSIONS: Final = ("none", "gzip", "deflate")
 
@@ -133,10 +134,12 @@ def _timeout_s(signal: Signal) -> float:
     if not text:
         return DEFAULT_TIMEOUT_S
     try:
-        seconds = float(text)  # the standard says milliseconds; Python's SDK reads seconds
+        # The standard says milliseconds, Python's SDK reads seconds; nobody waits 1,000 of these.
+        seconds = float(text)
+        seconds = seconds / 1_000 if seconds >= _MILLISECONDS else seconds
     except ValueError:
         seconds = 0.0
-    if seconds > 0:
+    if 0 < seconds < float("inf"):
         return seconds
     _warn("TIMEOUT", text, f"{DEFAULT_TIMEOUT_S:g} s")
     return DEFAULT_TIMEOUT_S

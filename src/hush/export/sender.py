@@ -329,13 +329,14 @@ class Sender:
     def _delivered(self, payload: Payload, answer: Answer) -> None:
         if self._until is not None:
             self._until = min(time.monotonic() + self._grace_s, self._latest)
-        counts.send(payload.signal, max(payload.count - answer.rejected, 0))
-        if answer.rejected:
-            counts.drop(payload.signal, "partial_success", answer.rejected)
-        if answer.rejected or answer.message:
+        rejected = min(answer.rejected, payload.count)
+        counts.send(payload.signal, payload.count - rejected)
+        if rejected:
+            counts.drop(payload.signal, "partial_success", rejected)
+        if rejected or answer.message:
             self._complaints.warn(
                 f"the receiver did not take all {payload.signal} of a request",
-                rejected=answer.rejected,
+                rejected=rejected,
                 of=payload.count,
                 message=answer.message,
             )
