@@ -213,8 +213,8 @@ class Sender:
     def _hold(self, now: float) -> bool:
         if self._lock.held:
             return True
-        if now < self._next_lock or not lockable():
-            return False
+        if not lockable() or (now < self._next_lock and self._until is None):
+            return False  # at the end there is no other time
         self._next_lock = now + POLL_S
         try:
             self._spool.make_ready()
