@@ -8,18 +8,16 @@ Knows nothing of who sends, of HTTP or of spans.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
-import stat
 import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from hush.export.age import Ages
-from hush.export.batch_file import Batch, CorruptBatchError, decode, encode, name_of, parse_name
+from hush.export.batch_file import Batch, encode, name_of, parse_name
 from hush.export.place import SpoolError, prepare
+from hush.export.stored_file import is_left, read_batch
 from hush.log import get_logger
 
 if TYPE_CHECKING:
@@ -37,9 +35,6 @@ ASIDE: Final[tuple[Aside, ...]] = ("rejected", "corrupt")
 ASIDE_SHARE: Final = 0.1
 """Of ``max_bytes``: what each of them may take."""
 
-_TEMPORARY: Final = re.compile(r"\d+-[0-9a-f]{8}-\d+\.tmp|receiver\.\d+\.tmp", re.ASCII)
-STALE_S: Final = 600.0
-"""How old a half-written file is that nobody is writing any more, in seconds."""
 _HIGHEST: Final = 2**62
 """The highest number that others' files may raise the order to: the year 2116."""
 _LARGE: Final = 8 * 1024 * 1024
@@ -255,24 +250,7 @@ class Spool:
             NewerBatchError: it is in a later format.
             OSError: it cannot be read.
         """
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        try:
-            descriptor = os.open(self.folder / batch.name, flags)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise CorruptBatchError(f"{batch.name} is a link, no file") from error
-            raise
-        try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise CorruptBatchError(f"{batch.name} is no file")
-            if found.st_size != batch.size_bytes:
-                msg = f"{batch.name} has {found.st_size} bytes instead of {batch.size_bytes}"
-                raise CorruptBatchError(msg)
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                return decode(file.read(batch.size_bytes), batch)
-        finally:
-            os.close(descriptor)
+        return read_batch(self.folder / batch.name, batch)
 
     # --- removing --------------------------------------------------------------------------------
 
@@ -381,7 +359,7 @@ class Spool:
         """Remove what processes left that were killed while they wrote. Never raises."""
         with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
             for entry in entries:
-                if _is_stale(entry):
+                if is_left(entry):
                     with contextlib.suppress(OSError):
                         (self.folder / entry.name).unlink()
 
@@ -392,21 +370,6 @@ class Spool:
             size, age = told.get(batch.signal, (0, 0.0))
             told[batch.signal] = (size + batch.disk_bytes, max(age, self.ages.seen_s(batch)))
         return told
-
-
-def _is_stale(entry: os.DirEntry[str]) -> bool:
-    """Say whether a file was left by somebody who was killed while he wrote it.
-
-    By its age only: numbers of processes come again, in containers always the same ones. Who
-    writes for longer than that finds his file gone and writes it once more.
-    """
-    if _TEMPORARY.fullmatch(entry.name) is None:
-        return False
-    try:
-        written = entry.stat(follow_symlinks=False).st_mtime
-    except OSError:  # it is gone
-        return False
-    return abs(time.time() - written) > STALE_S
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
