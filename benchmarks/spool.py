@@ -81,7 +81,7 @@ def receiver(case: str) -> Iterator[str]:
         yield "http://127.0.0.1:9"
         return
     with Server(("127.0.0.1", 0), type("Case", (Receiver,), {"case": case})) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
