@@ -163,10 +163,11 @@ def _causes(place: Console, found: TraceDiff, limit: int, telling_s: float) -> N
         say(place, f"{what} took noticeably longer or less", FAINT)
         return
     say(place, "took longer or less, B minus A (what only contains others left out)", "bold")
-    names = ["where", "time", "queue", "run", "backoff", "tries", "tokens", "cost"]
+    always = ["where", "time"]
+    names = [*always, "queue", "run", "backoff", "tries", "tokens", "cost"]
     told = [_row(one) for one in causes[:limit]]
     # A column without a change tells nothing.
-    kept = [at for at, _ in enumerate(names) if at < 2 or any(row[at] for row in told)]  # noqa: PLR2004  # where and time stay
+    kept = [at for at, name in enumerate(names) if name in always or any(row[at] for row in told)]
     shown = Table([Column(names[at], "right" if at else "name") for at in kept])
     for row, one in zip(told, causes, strict=False):
         style = "red" if one.own_s > 0 else "green"

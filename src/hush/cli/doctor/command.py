@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from rich.text import Text
+
 from hush.cli import exits
 from hush.cli.doctor.keeping import look_at_clock, look_at_spool, look_at_store
+from hush.cli.doctor.providing import look_at_target
 from hush.cli.doctor.receiving import look_at_receiver
 from hush.cli.doctor.surroundings import look_at_variables, look_at_versions
 from hush.cli.output import FAINT, console, say, say_json, tidy
@@ -74,12 +77,8 @@ def doctor(
 def _checks(
     target: str | None, endpoint: str | None, jaeger: str | None, *, send: bool, wait_s: float
 ) -> Iterator[Check]:
-    own: list[Check] = []
-    if target is not None:
-        from hush.cli.doctor.providing import look_at_target  # noqa: PLC0415  # loads the engine
-
-        # First: what cannot be found is refused before anything is told.
-        own.extend(look_at_target(target))
+    # First: what cannot be found is refused before anything is told.
+    own = [] if target is None else list(look_at_target(target))
     yield from look_at_versions()
     yield from look_at_variables()
     yield from own
@@ -90,29 +89,19 @@ def _checks(
 
 
 def _say(place: Console, check: Check) -> None:
-    from rich.text import Text  # noqa: PLC0415  # see console
-
     glyphs = choose_glyphs(place.encoding)
     marks = {"ok": glyphs.marks["ok"], "note": glyphs.foreign, "warning": "!"}
     mark = marks.get(check.level, glyphs.marks["error"])
     line = Text(f"{mark} ", _STYLES[check.level])
     line.append(check.about, "bold").append(f"  {tidy(check.said)}")
-    _say_hanging(place, line)
-    if check.remedy is not None:
-        say(place, f"{glyphs.to} {tidy(check.remedy)}", _STYLES[check.level], indent=_INDENT)
-
-
-def _say_hanging(place: Console, line: object) -> None:
-    """Print a line whose further lines stand below its text, not below its mark."""
-    from rich.text import Text  # noqa: PLC0415  # see console
-
-    assert isinstance(line, Text)  # noqa: S101  # the caller's
-    parts = line.wrap(place, max(1, place.width - _INDENT))
-    for number, part in enumerate(parts):
+    # Further lines stand below the text, not below the mark.
+    for number, part in enumerate(line.wrap(place, max(1, place.width - _INDENT))):
         part.rstrip()
         if number:
             part.pad_left(_INDENT)
         place.print(part)
+    if check.remedy is not None:
+        say(place, f"{glyphs.to} {tidy(check.remedy)}", _STYLES[check.level], indent=_INDENT)
 
 
 def _sum_up(place: Console, faults: int, warnings: int) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from hush.export.spool import Aside
+
 __all__ = ("look_at_clock", "look_at_spool", "look_at_store")
 
 _MIB: Final = 1024 * 1024
@@ -92,14 +94,15 @@ def _look_at_folder(folder: Path) -> Iterator[Check]:
             else None,
             {"receiver": receiver, "waiting": count, "oldest_age_s": round(age_s, 3)},
         )
-    for where, remedy in (
-        ("rejected", f"hush spool send --rejected --endpoint {receiver} tries once more"),
-        ("corrupt", "see that the disk is sound; the files may be deleted"),
-    ):
-        aside = spool.aside(where)  # type: ignore[arg-type]  # one of two words
-        if aside:
-            said = f"{len(aside):,} files for {receiver} in {where}/"
-            yield Check("spool", "warning", said, remedy, {"receiver": receiver, where: len(aside)})
+    remedies: dict[Aside, str] = {
+        "rejected": f"hush spool send --rejected --endpoint {receiver} tries once more",
+        "corrupt": "see that the disk is sound; the files may be deleted",
+    }
+    for where, remedy in remedies.items():
+        count = len(spool.aside(where))
+        if count:
+            said = f"{count:,} files for {receiver} in {where}/"
+            yield Check("spool", "warning", said, remedy, {"receiver": receiver, where: count})
 
 
 def look_at_store() -> Iterator[Check]:

@@ -1,24 +1,26 @@
-"""Whether a span that is sent arrives: the receiver's address, its answer, and Jaeger's."""
+"""Whether the receiver of spans takes one: its address, its clock, its answer."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import requests
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import TracerProvider, sampling
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import format_trace_id
 
 from hush.cli.doctor.check import Check
-from hush.errors import text_of
+from hush.cli.doctor.finding import look_for
 from hush.export.batch_file import Payload
 from hush.export.place import shown
 from hush.export.receiver import Answer, Receiver, compressed
 from hush.export.route import route_of, speaks_http
-from hush.insight.formats.jaeger_api import fetch_trace
-from hush.insight.source_errors import TraceBackendError, TraceNotFoundError
 from hush.insight.wording import format_duration
 from hush.observe.exporters import check_endpoint, exporter_names
 from hush.observe.resource import resource_of
@@ -33,9 +35,7 @@ if TYPE_CHECKING:
 __all__ = ("look_at_receiver",)
 
 SPAN: Final = "hush doctor"
-"""Name of the span that is sent, and all that is in it."""
-_LOOK_S: Final = 0.5
-_QUERY_PORT: Final = 16_686
+"""Name of the span that is sent, and all that it says."""
 _GRPC_PORT: Final = 4_317
 _SKEW_S: Final = 2.0
 _DATE_TIMEOUT_S: Final = 3.0
@@ -83,27 +83,26 @@ def look_at_receiver(
     if not send:
         yield Check("receiver", "note", f"{shown(route.url)}: nothing was sent")
         return
-    span = _span()
+    span, trace_id = _ended_span()
     answer = _sent(route, span)
     yield _judged(route, answer)
     if answer.kind == "delivered" and not answer.rejected:
-        yield from _look_for(span, route, jaeger, wait_s)
+        yield from look_for(trace_id, route.url, jaeger, wait_s)
 
 
-def _span() -> ReadableSpan:
-    from opentelemetry.sdk.trace import TracerProvider, sampling  # noqa: PLC0415  # only where it is sent
-
+def _ended_span() -> tuple[ReadableSpan, str]:
+    """Return a span to send, and its trace's id."""
+    ended = InMemorySpanExporter()
     provider = TracerProvider(
         sampler=sampling.ALWAYS_ON, resource=resource_of(None), shutdown_on_exit=False
     )
-    with provider.get_tracer("hush.doctor").start_as_current_span(SPAN) as span:
-        span.set_attribute("hush.doctor.id", secrets.token_hex(4))
-    return span  # type: ignore[return-value]  # the SDK's own is one
+    provider.add_span_processor(SimpleSpanProcessor(ended))
+    span = provider.get_tracer("hush.doctor").start_span(SPAN)
+    span.end()
+    return ended.get_finished_spans()[0], format_trace_id(span.get_span_context().trace_id)
 
 
 def _sent(route: Route, span: ReadableSpan) -> Answer:
-    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415  # likewise
-
     data = encode_spans([span]).SerializeToString()
     receiver = Receiver()
     try:
@@ -149,12 +148,11 @@ def _by_grpc(*, send: bool) -> Iterator[Check]:
     )
     if not send:
         return
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  # needs grpc
-    from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415  # only here
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  # grpc takes long to load, and need not work everywhere
 
     exporter = OTLPSpanExporter()
     try:
-        taken = exporter.export([_span()]) is SpanExportResult.SUCCESS
+        taken = exporter.export([_ended_span()[0]]) is SpanExportResult.SUCCESS
     finally:
         exporter.shutdown()
     if taken:
@@ -162,52 +160,6 @@ def _by_grpc(*, send: bool) -> Iterator[Check]:
     else:
         remedy = "see the receiver's own log, and that it speaks gRPC there"
         yield Check("receiver", "fault", f"{shown(address)} has not taken a span", remedy)
-
-
-# --- finding it again ------------------------------------------------------------------------
-
-
-def _look_for(
-    span: ReadableSpan, route: Route, jaeger: str | None, wait_s: float
-) -> Iterator[Check]:
-    context = span.get_span_context()
-    assert context is not None  # noqa: S101  # the SDK's has one
-    trace_id = f"{context.trace_id:032x}"
-    base = jaeger or _guessed(route)
-    facts = {"trace_id": trace_id, "jaeger": shown(base)}
-    began = time.monotonic()
-    while True:
-        try:
-            fetch_trace(base, trace_id, timeout_s=5.0)
-        except TraceNotFoundError:
-            if time.monotonic() - began > wait_s:
-                break
-            time.sleep(_LOOK_S)
-        except TraceBackendError as error:
-            level, remedy = "note", "give the address of Jaeger's UI with --jaeger"
-            if jaeger is not None:
-                level, remedy = "warning", "mend the address after --jaeger"
-            said = f"whether it was kept is not known: {text_of(error)}"
-            yield Check("found again", level, said, remedy, facts)  # type: ignore[arg-type]  # one of two levels
-            return
-        else:
-            took = format_duration(time.monotonic() - began)
-            said = f"Jaeger at {shown(base)} has it, {took} later"
-            yield Check("found again", "ok", said, facts=facts)
-            return
-    yield Check(
-        "found again",
-        "warning",
-        f"Jaeger at {shown(base)} has not got the span within {format_duration(wait_s)}",
-        "where a collector samples, an ordinary trace may be left out, and is seen only when that "
-        "is decided: look again with --wait 60s, and see that Jaeger is what the receiver sends to",
-        facts,
-    )
-
-
-def _guessed(route: Route) -> str:
-    host = urlsplit(route.url).hostname or "localhost"
-    return f"http://{f'[{host}]' if ':' in host else host}:{_QUERY_PORT}"
 
 
 def _look_at_clock(route: Route) -> Iterator[Check]:
