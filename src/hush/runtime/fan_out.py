@@ -6,28 +6,28 @@ no task per item: memory stays that of the items under way.
 
 from __future__ import annotations
 
-import math
 from contextvars import copy_context
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 
 from hush import semconv
-from hush.errors import Failure, ToleranceError, UnexpectedCancellationError, text_of
+from hush.errors import Failure, UnexpectedCancellationError
 from hush.runtime import presence
 from hush.runtime.attempt import Policy
 from hush.runtime.cpu import CpuClock
 from hush.runtime.direct_item import DirectItem
-from hush.runtime.failing import BodyFailedError, culprit_of, failure_of
+from hush.runtime.failing import BodyFailedError, failure_of
 from hush.runtime.isolation import isolated
 from hush.runtime.item_run import ItemRun
 from hush.runtime.lineage import Blame, Lineage
+from hush.runtime.map_trail import MapTrail
+from hush.runtime.outcomes import Outcomes
 from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.scheduler import INLINE_DEPTH
 from hush.runtime.source import Source
-from hush.runtime.trail import NO_TRAIL, WORTH_A_STEP, Chain, Step, shared_of
+from hush.runtime.trail import NO_TRAIL, Chain, shared_of
 from hush.runtime.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -36,15 +36,12 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from hush.model.contract import FanOut, ItemRecord
+    from hush.model.contract import FanOut
     from hush.runtime.item_run import ItemOutcome
     from hush.runtime.node_context import RuntimeContext
     from hush.runtime.trail import Trail
 
 __all__ = ("run_fan_out",)
-
-EARLY_ITEMS = 20
-"""Items of an unsized source before a share of failures is judged."""
 
 
 async def run_fan_out(ctx: RuntimeContext, request: FanOut) -> None:
@@ -93,53 +90,39 @@ class _FanOut:
         self.ready_at = self.clock()
         self.cpu = CpuClock()
         self.verdict = Verdict(request.max_concurrency, self.ready_at)
-        self.carried: dict[str, Any] = {}
         self.group: TaskGroup | None = None
         self.workers = 0
         self.direct: list[DirectItem] = []
         """What runs the items of each worker, where they go the straight way."""
-        self.last_chain: Chain | None = None
-        self.failed_chain: Chain | None = None
-        """What led to the failure that stopped the map."""
-        self.failed_at = 0.0
-        self.stopped: tuple[int, float] | None = None
-        """The item that stopped last after that, and when."""
+        self.outcomes = Outcomes(ctx, request, self.source, self.lineage, self._stop)
+        self.way = MapTrail(self.ready_at)
         self.shared_s = 0.0
         """For how long shared limits held the items back, each on its own critical path."""
         self.cut: Trail = NO_TRAIL
         """Critical path of the item that was cut off last."""
-        self.pulled_at = self.ready_at
-        self.first_asked = math.inf
-        """When that worker asked for an item which waited longest as the map was cut off."""
-        self.pulled = Chain()
-        """What released the source's last item, and when it gave it; of sources without a length."""
-        self.begun = self.ok = self.failed = self.handled = self.retried = 0
-        self.failures: list[Failure] = []
-        self.culprit: object = self.seen.token
         self.fault: Exception | None = None
 
     async def drive(self) -> None:
+        outcomes, failures = self.outcomes, self.outcomes.failures
         if self.request.max_concurrency == 1 and self.ctx.depth < INLINE_DEPTH:
             await self._work(self.ctx.depth + 1)
         else:
             async with anyio.create_task_group() as self.group:
                 self._hire()
         if self.fault is not None:
-            if not self.failures:
+            if not failures:
                 for failure in self._late():
                     self.fault.add_note(f"and {failure}")
                 raise self.fault
             # An item came first; the source failed while it was being cancelled.
-            self.failures.extend(self._failures_of(self.fault))
-        if self.failures:
-            self.failures.extend(self._late())
-            raise BodyFailedError(self.failures, self.culprit, self._trail())
-        self._tolerate(at_end=True)
-        if self.failures:
-            raise BodyFailedError(self.failures, self.culprit, self._trail())
-        total = self.source.total
-        left = not self.source.over if total is None else self.begun < total
-        if left or self.begun != self.ok + self.failed + self.handled:
+            failures.extend(self._failures_of(self.fault))
+        if failures:
+            failures.extend(self._late())
+        else:
+            outcomes.tolerate(at_end=True)
+        if failures:
+            raise BodyFailedError(failures, outcomes.culprit, self.way.trail())
+        if not outcomes.complete:
             # A worker went away without a word. If we are being cancelled ourselves, the
             # checkpoint says so; else something cancelled its task behind our back.
             await anyio.lowlevel.checkpoint()
@@ -157,7 +140,7 @@ class _FanOut:
         if self.group is None:
             return
         total = self.source.total
-        wanted = 2 * self.begun + 1 if total is None else total
+        wanted = 2 * self.outcomes.begun + 1 if total is None else total
         for _ in range(min(wanted, self.request.max_concurrency) - self.workers):
             self.workers += 1
             self.context.run(self.group.start_soon, self._work, 1)
@@ -172,8 +155,8 @@ class _FanOut:
         failed: Exception | None
         chain = Chain()
         clock, direct = self.clock, self._direct(depth)
-        request, verdict = self.request, self.verdict
-        while not (self.failures or self.fault):
+        request, verdict, outcomes, way = self.request, self.verdict, self.outcomes, self.way
+        while not (outcomes.failures or self.fault):
             asked = clock()
             try:
                 pulled = self.source.pull_now() or await self.source.pull()
@@ -182,10 +165,8 @@ class _FanOut:
                 return
             except anyio.get_cancelled_exc_class() as error:
                 if self.run.caller.cancellation_requested():
-                    if self.source.slow and asked < self.first_asked:
-                        # Of all that wait, the source was busy for the one that asked first.
-                        self.first_asked = asked
-                        self.last_chain = self._waited(chain, asked, self.clock())
+                    if self.source.slow:
+                        way.cut_off_waiting(chain, asked, clock())
                     raise
                 said = "its source was cancelled although no scope of this run asked for it. "
                 said += "Catch in the source what it awaits and something else cancels"
@@ -194,24 +175,22 @@ class _FanOut:
                 self._fail(fault)
                 return
             if self.source.slow:
-                now = clock()
-                chain = self._waited(chain, asked, now)
-                self.pulled_at, self.pulled = now, chain.copy()
+                chain = way.gave(chain, asked, clock())
             if pulled is None:
                 verdict.dry(clock())
                 # The source may have let everybody wait to say that nothing is left.
-                self.last_chain = chain
+                way.last = chain
                 return
-            self.begun += 1
-            if self.begun == self.source.total:
+            outcomes.begun += 1
+            if outcomes.begun == self.source.total:
                 verdict.last(clock())
             if self.workers < request.max_concurrency:
                 self._hire()
             began = clock()
             index, values, source_s = pulled
             key, unkeyed = (None, None) if request.key is None else self._key(values)
-            if request.broadcast or self.carried:
-                values = {**request.broadcast, **self.carried, **values}
+            if request.broadcast or outcomes.carried:
+                values = {**request.broadcast, **outcomes.carried, **values}
             slot_s = 0.0 if self.source.total is None else began - self.ready_at - source_s
             facts = (index, key, values, previous, slot_s, source_s, unkeyed)
             verdict.start(began)
@@ -227,18 +206,15 @@ class _FanOut:
                         self.shared_s += shared_of(trail)
             except BaseException:
                 verdict.drop(clock())
-                # Of whatever is cut off, the last to stop is what was waited for.
                 now = clock()
-                self.stopped = index, now
                 chain.add(index, now - began, self.cut if direct is None else direct.trail)
-                self.last_chain = chain
+                way.cut_off(chain, index, now)
                 raise
             now = clock()
             verdict.end(now, index, record.run_s, record.wait_s)
             chain.add(index, now - began, trail)
-            # Whoever ends last is the one for whom the map's end was waited.
-            self.last_chain = chain
-            self._count(record, failed, previous)
+            way.last = chain
+            outcomes.count(record, failed, previous)
 
     def _direct(self, depth: int) -> DirectItem | None:
         """Return what runs a worker's items, where they can go the straight way."""
@@ -262,22 +238,6 @@ class _FanOut:
         )
         self.direct.append(item)
         return item
-
-    def _waited(self, chain: Chain, asked: float, now: float) -> Chain:
-        """Return what released what the source has just given.
-
-        Args:
-            chain: what the worker that asked for it had done until then.
-            asked: when it did.
-            now: when it was given.
-        """
-        if asked < self.pulled_at or not chain.count:
-            # The source was busy with an item for another worker, and began with this one then;
-            # and a new worker is there because the one before it got an item.
-            chain = self.pulled.copy()
-            asked = self.pulled_at
-        chain.waited(now - asked)
-        return chain
 
     def _fail(self, fault: Exception) -> None:
         """Take note that the source failed, and stop the items that are running."""
@@ -330,85 +290,12 @@ class _FanOut:
         except Exception as error:  # noqa: BLE001  # becomes the item's own failure
             return None, error
 
-    def _count(self, record: ItemRecord, error: Exception | None, token: object) -> None:
-        if record.attempts > 1:
-            self.retried += 1
-        if error is not None:
-            self._note_failed(record, error, token)
-        else:
-            if record.outcome == semconv.OUTCOME_HANDLED:
-                self._note_handled(record)
-            else:
-                self.ok += 1
-            if self.request.carry and record.outputs is not None:
-                self.carried.update(record.outputs)
-        self.request.on_item(record)
-
-    def _first_failure(self, index: int, message: str) -> None:
-        if self.failed + self.handled == 1:
-            facts = {semconv.ITEM_INDEX: index, semconv.EXCEPTION_MESSAGE: message}
-            self.seen.event(semconv.EVENT_FIRST_FAILURE, facts)
-
-    def _note_handled(self, record: ItemRecord) -> None:
-        self.handled += 1
-        self.lineage.mark_partial()
-        message = record.message or ""
-        self._first_failure(record.index, message)
-        path = f"{self.ctx.path}[{record.index}]"
-        kind = semconv.ERROR_TYPE_HANDLED
-        self.run.note(Failure(path, "handled", kind, message, record.index, record.attempts))
-
-    def _note_failed(self, record: ItemRecord, error: Exception, token: object) -> None:
-        self.failed += 1
-        self._first_failure(record.index, record.message or text_of(error))
-        path = f"{self.ctx.path}[{record.index}]"
-        failures = failure_of(error, path, index=record.index, attempts=record.attempts)
-        if self.request.collect:
-            self.lineage.mark_partial()
-            self.run.note(replace(failures[0], kind="collected"))
-            self._tolerate(at_end=False)
-            return
-        first = not self.failures
-        self.failures.extend(failures)
-        if first:
-            self.culprit = culprit_of(error, token)
-            self._stop(semconv.REASON_FAIL_FAST, failures[0].path, self.culprit)
-
-    def _tolerate(self, *, at_end: bool) -> None:
-        """Fail the map where more items failed than it tolerates."""
-        limit = self.request.max_failures
-        if limit is None or self.failures or not self.request.collect:
-            return
-        if isinstance(limit, float):
-            of = self.source.total
-            if of is None:
-                if not at_end and self.begun < EARLY_ITEMS:
-                    return
-                of = self.begun
-            allowed = limit * of
-            said = f"{limit:.0%} of {of}"
-        else:
-            allowed, said = limit, str(limit)
-        if self.failed <= allowed:
-            return
-        error = ToleranceError(
-            self.ctx.path,
-            f"{self.failed} items failed, more than max_failures tolerates ({said}). "
-            f"Raise it, or look at the failed items",
-        )
-        index = self.ctx.frame.index
-        mine = failure_of(error, self.ctx.path, index=index)
-        inner = f"{self.ctx.path}["
-        self.failures.extend(mine)
-        self.failures.extend(f for f in self.run.failures if f.path.startswith(inner))
-        self._stop(semconv.REASON_TOLERANCE_EXCEEDED, self.ctx.path, self.seen.token)
-
     def _stop(self, reason: str, path: str, token: object) -> None:
         self.lineage.accuse(
             Blame(reason, path, token),
             being_cancelled=self.run.caller.being_cancelled(),
         )
-        self.failed_chain, self.failed_at = self.last_chain, self.clock()
+        self.way.stops(self.clock())
         if self.group is not None:
             self.group.cancel_scope.cancel()
 
@@ -434,7 +321,7 @@ class _FanOut:
             # Cancelled from outside: what has failed until then goes no other way up.
             if self.fault is not None:
                 late = [*self._failures_of(self.fault), *late]
-            self.ctx.place.lineage.add_late([*self.failures, *self._late(), *late])
+            self.ctx.place.lineage.add_late([*self.outcomes.failures, *self._late(), *late])
 
     def _failures_of(self, error: Exception) -> tuple[Failure, ...]:
         return failure_of(error, self.ctx.path, index=self.ctx.frame.index)
@@ -444,36 +331,16 @@ class _FanOut:
         late = self.lineage.take_late()
         return [] if self.request.collect else late
 
-    def _trail(self) -> Trail:
-        if self.failed_chain is None:
-            return NO_TRAIL if self.last_chain is None else self.last_chain.trail()
-        trail = self.failed_chain.trail()
-        if self.stopped is None:
-            return trail
-        index, at = self.stopped
-        stopping_s = at - self.failed_at
-        if stopping_s <= WORTH_A_STEP * sum(step.seconds for step in trail):
-            return trail
-        return (*trail, Step(f"[{index}] (stopping)", stopping_s))
-
     def annotate(self) -> None:
         """Put the counts and times on the map's span, and leave its trail with the node."""
-        self.ctx.trail = self._trail()
-        done = self.ok + self.failed + self.handled
+        self.ctx.trail = self.way.trail()
         facts: dict[str, Any] = {}
         if self.request.iterations:
-            facts[semconv.LOOP_ITERATIONS] = self.begun
+            facts[semconv.LOOP_ITERATIONS] = self.outcomes.begun
         else:
-            facts |= {
-                semconv.MAP_ITEMS: self.begun if self.source.total is None else self.source.total,
-                semconv.MAP_MAX_CONCURRENCY: self.request.max_concurrency,
-                semconv.MAP_OK: self.ok,
-                semconv.MAP_FAILED: self.failed,
-                semconv.MAP_HANDLED: self.handled,
-                semconv.MAP_CANCELLED: self.begun - done,
-                semconv.MAP_RETRIED: self.retried,
-                semconv.MAP_PEAK_CONCURRENCY: self.verdict.peak,
-            }
+            facts |= self.outcomes.facts()
+            facts[semconv.MAP_MAX_CONCURRENCY] = self.request.max_concurrency
+            facts[semconv.MAP_PEAK_CONCURRENCY] = self.verdict.peak
             facts |= self.verdict.facts(self.clock(), self.shared_s)
             facts |= self.cpu.facts()
         if self.lineage.partial:
@@ -504,7 +371,7 @@ class _FanOut:
             self.ctx.path,
             now - self.ready_at,
             self.verdict.running,
-            self.ok + self.failed + self.handled,
+            self.outcomes.ended,
             self.source.total,
             self.request.max_concurrency,
         )
