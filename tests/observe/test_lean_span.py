@@ -47,7 +47,7 @@ from hush.core import (
     RunError,
     WhileLoopNode,
 )
-from hush.observe import clock, lean_span, spans
+from hush.observe import clock, lean_choice, spans
 from hush.observe.lean_span import LeanSpan
 from hush.observe.tracing import collect_faults, override_provider
 from hush.runtime import cpu, state, stepping
@@ -426,15 +426,15 @@ def test_the_sdk_makes_the_spans_where_it_is_not_known_what_it_would_do():
 
 
 def test_another_sdk_makes_all_spans_itself(monkeypatch):
-    assert lean_span._is_known()
-    monkeypatch.setattr(lean_span, "RECORD", lean_span.RECORD | {"_colour"})
-    assert not lean_span._is_known()
-    monkeypatch.setattr(lean_span, "RECORD", lean_span.RECORD - {"_colour"})
-    monkeypatch.setattr(lean_span, "LAZY", lean_span.LAZY - {"_lock"})
-    assert not lean_span._is_known()
-    monkeypatch.setattr(lean_span, "SpanLimits", lambda: 1 // 0)
-    assert not lean_span._is_known()
-    monkeypatch.setattr(lean_span, "KNOWN", False)
+    assert lean_choice._is_known()
+    monkeypatch.setattr(lean_choice, "RECORD", lean_choice.RECORD | {"_colour"})
+    assert not lean_choice._is_known()
+    monkeypatch.setattr(lean_choice, "RECORD", lean_choice.RECORD - {"_colour"})
+    monkeypatch.setattr(lean_choice, "LAZY", lean_choice.LAZY - {"_lock"})
+    assert not lean_choice._is_known()
+    monkeypatch.setattr(lean_choice, "SpanLimits", lambda: 1 // 0)
+    assert not lean_choice._is_known()
+    monkeypatch.setattr(lean_choice, "KNOWN", False)
     assert kinds_of(chain) == {_Span}
 
 

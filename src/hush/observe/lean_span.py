@@ -5,9 +5,8 @@ touches them. Such a span needs no lock, no bounded lists and no cleaning of wha
 be clean. So its record is made at its end; and whoever does touch it before, finds a span of
 the SDK's, which it becomes at that moment.
 
-A :class:`Maker` knows what all spans of a run have in common. There is one only where it is
-known what the SDK would do: its samplers, its limits, its processors one after the other. In
-all other cases the SDK makes the spans. Imported only where there is an SDK.
+A :class:`Maker` knows what all spans of a run have in common; where there may be one is known
+to :mod:`hush.observe.lean_choice`. Imported only where there is an SDK.
 """
 
 from __future__ import annotations
@@ -18,30 +17,20 @@ from random import getrandbits
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import _RUNTIME_CONTEXT
-from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
     ReadableSpan,
-    SpanLimits,
     SpanProcessor,
-    SynchronousMultiSpanProcessor,
     Tracer,
-    _Span,
 )
 from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     Decision,
-    ParentBased,
-    Sampler,
-    StaticSampler,
 )
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from hush import semconv
 from hush.observe.own_span import OwnSpan, gate, unsampled
 from hush.observe.pins import ours
 
@@ -53,10 +42,8 @@ if TYPE_CHECKING:
     from hush.observe.budget import Count
     from hush.observe.own_span import Home
 
-__all__ = ("EMPTY", "LeanSpan", "Maker", "maker_for", "nothing_below", "place")
+__all__ = ("EMPTY", "LAZY", "LeanSpan", "Maker", "place")
 
-ATTRIBUTES: Final = 64
-"""More than a span has of ours: a limit below it is the SDK's to keep."""
 LAZY: Final = frozenset(
     (
         "_attributes",
@@ -73,29 +60,6 @@ LAZY: Final = frozenset(
     )
 )
 """What a span of the SDK's has and this one gets once it is asked for."""
-OF_SPAN: Final = frozenset(("_name", "_parent", "_start_time"))
-"""What each span has from its start."""
-OF_ATTRIBUTES: Final = frozenset(
-    ("_dict", "_immutable", "_lock", "dropped", "max_value_len", "maxlen")
-)
-RECORD: Final = frozenset(
-    (
-        "_attributes",
-        "_context",
-        "_end_time",
-        "_events",
-        "_instrumentation_info",
-        "_instrumentation_scope",
-        "_kind",
-        "_links",
-        "_name",
-        "_parent",
-        "_resource",
-        "_start_time",
-        "_status",
-    )
-)
-"""What the record of a span is made of."""
 NO_STARTS: Final = (
     SpanProcessor.on_start,
     BatchSpanProcessor.on_start,
@@ -404,92 +368,3 @@ def place(span: Span, context: SpanContext, home: Home, count: Count) -> OwnSpan
     assert isinstance(span, LeanSpan)  # noqa: S101  # only such spans are asked for
     span.home, span.count = home, count
     return span
-
-
-def maker_for(tracer: Any, span: Span, context: SpanContext) -> Maker | None:
-    """Return what makes the spans below a run's own; None where the SDK has to.
-
-    Args:
-        tracer: of any provider.
-        span: the run's own.
-        context: its identity.
-    """
-    if not KNOWN:
-        return None
-    # The classes themselves: of what others derive from them nothing is known.
-    if type(tracer) is not Tracer or type(span) not in (_Span, OwnSpan, LeanSpan):
-        return None
-    if type(tracer.span_processor) is not SynchronousMultiSpanProcessor:
-        return None
-    if type(_RUNTIME_CONTEXT) is not ContextVarsRuntimeContext:
-        return None
-    if not context.trace_flags.sampled or not context.is_valid:
-        return None
-    if not _keeps_sampling(tracer.sampler):
-        return None
-    limits = tracer._span_limits  # noqa: SLF001  # has no public name
-    rooms = (
-        (limits.max_span_attributes, ATTRIBUTES),
-        (limits.max_links, semconv.LINK_LIMIT + 1),
-    )
-    if any(limit is not None and limit < room for limit, room in rooms):
-        return None
-    if limits.max_span_attribute_length is not None or limits.max_attribute_length is not None:
-        return None
-    return Maker(tracer, context)
-
-
-def _is_known() -> bool:
-    """Say whether the SDK's objects are made of what this module makes them of."""
-    context = SpanContext(1, 2, is_remote=False)
-    nothing = Resource.get_empty()
-    try:
-        span = vars(_Span("", context, resource=nothing, limits=SpanLimits()))
-        return (
-            tuple(context) == (1, 2, False, context.trace_flags, context.trace_state, True)
-            and vars(ReadableSpan("", resource=nothing)).keys() == RECORD
-            and vars(BoundedAttributes()).keys() == OF_ATTRIBUTES
-            # What is not set has been asked for, or stands in the class.
-            and all(name in LAZY or hasattr(LeanSpan, name) for name in span.keys() - OF_SPAN)
-        )
-    except Exception:  # noqa: BLE001  # another SDK may have changed anything
-        return False
-
-
-def nothing_below(tracer: Any, context: SpanContext) -> bool:
-    """Say whether it is known that nothing below a span is recorded, since that is not.
-
-    Args:
-        tracer: of any provider.
-        context: the span's identity.
-    """
-    if type(tracer) is not Tracer or context.trace_flags.sampled:
-        return False
-    return _decides(tracer.sampler, "_local_parent_not_sampled") is Decision.DROP
-
-
-def _keeps_sampling(sampler: Sampler) -> bool:
-    """Say whether a sampler takes each child of a span that it has taken, as it is."""
-    return _decides(sampler, "_local_parent_sampled") is Decision.RECORD_AND_SAMPLE
-
-
-def _decides(sampler: Sampler, of_parent: str) -> Decision | None:
-    """Return what the SDK's samplers always decide; None where that is not known.
-
-    Args:
-        sampler: any.
-        of_parent: whom one that follows the parent asks.
-    """
-    if isinstance(sampler, ParentBased) and _is_the_sdks(sampler, ParentBased):
-        sampler = getattr(sampler, of_parent)
-    if not isinstance(sampler, StaticSampler) or not _is_the_sdks(sampler, StaticSampler):
-        return None
-    return sampler._decision  # noqa: SLF001  # has no public name
-
-
-def _is_the_sdks(sampler: Sampler, kind: type[Sampler]) -> bool:
-    return type(sampler).should_sample is kind.should_sample
-
-
-KNOWN: Final = _is_known()
-"""Whether this is a version of the SDK that is understood; else it makes all spans itself."""

@@ -183,7 +183,7 @@ class _Live:
             return maker if maker is not None and maker.fits(context) else None
         if self._adopt is None or not LEAN or not self._recording:
             return None
-        from hush.observe.lean_span import maker_for  # noqa: PLC0415  # there need not be an SDK
+        from hush.observe.lean_choice import maker_for  # noqa: PLC0415  # there need not be an SDK
 
         return maker_for(self._tracer, self._span, context)
 
@@ -332,7 +332,7 @@ class _Live:
         """Whether nothing that opens inside is seen by anybody."""
         if self._recording or self._adopt is None or not LEAN:
             return False
-        from hush.observe.lean_span import nothing_below  # noqa: PLC0415  # there need not be an SDK
+        from hush.observe.lean_choice import nothing_below  # noqa: PLC0415  # there need not be an SDK
 
         return nothing_below(self._tracer, self.token.context)
 
