@@ -7,46 +7,28 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 import anyio
 
-from hush import semconv
 from hush.core.limits import process_limit, thread_limit
-from hush.core.result import RunResult
+from hush.core.single_run import SingleRun
 from hush.core.stream import RunStream
 from hush.errors import InputError
 from hush.executors.in_process import InProcess
-from hush.export.pressure import wait_for_room
-from hush.model.node import is_duration
-from hush.observe.tracing import current_instrument
 from hush.plan.compile import compile_graph
-from hush.runtime.attempt import timed_out
-from hush.runtime.cpu import CpuClock
-from hush.runtime.events import CallbackSink, RunEnded, RunStarted
+from hush.runtime.events import CallbackSink
 from hush.runtime.failing import (
-    cancelled,
-    failed,
-    failure_of,
     only_interrupt,
-    run_error,
-    trail_of,
 )
-from hush.runtime.instrument import OK, Scope
-from hush.runtime.lineage import Lineage
-from hush.runtime.node_context import RuntimeContext
 from hush.runtime.presence import snapshot
-from hush.runtime.scheduler import run_graph
-from hush.runtime.state import Frame, Run, RunState, merged_inputs, new_id
-from hush.runtime.trail import told
-from hush.runtime.watchdog import watch
+from hush.runtime.state import merged_inputs
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
-    from hush.errors import Failure
+    from hush.core.result import RunResult
     from hush.model.graph import Graph
     from hush.providers.hub import ResourceHub
     from hush.providers.resources import Resources
     from hush.runtime.events import Event, EventSink
-    from hush.runtime.instrument import Observation
     from hush.runtime.presence import Snapshot
 
 __all__ = ("Hush",)
@@ -99,6 +81,7 @@ class Hush:
         self._resources = _resolve(resources, self.plan.resources)
         threads = thread_limit(self.plan, max_threads)
         self._placement = InProcess(threads, process_limit(self.plan, threads))
+        self._single = SingleRun(self.plan, self._placement, self._resources)
 
     async def run(
         self,
@@ -131,7 +114,7 @@ class Hush:
         """
         sink = None if on_event is None else CallbackSink(on_event, self._placement.caller())
         ids = {"request_id": request_id, "user_id": user_id, "session_id": session_id}
-        return await self.run_with_sink(self.check_inputs(inputs), ids, deadline_s, sink)
+        return await self._single.execute(self, self.check_inputs(inputs), ids, deadline_s, sink)
 
     async def __call__(
         self, inputs: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
@@ -209,7 +192,7 @@ class Hush:
         ids = {"request_id": request_id, "user_id": user_id, "session_id": session_id}
 
         async def run(sink: EventSink) -> RunResult:
-            return await self.run_with_sink(values, ids, deadline_s, sink)
+            return await self._single.execute(self, values, ids, deadline_s, sink)
 
         return RunStream(run)
 
@@ -265,141 +248,6 @@ class Hush:
             raise InputError(msg)
         return merged_inputs(plan, inputs)
 
-    async def run_with_sink(
-        self,
-        values: Mapping[str, Any],
-        ids: Mapping[str, str | None],
-        deadline_s: float | None,
-        sink: EventSink | None,
-    ) -> RunResult:
-        """Run with checked inputs and a place for events."""
-        plan = self.plan
-        if deadline_s is not None and not is_duration(deadline_s):
-            msg = f"{plan.name}: deadline_s={deadline_s!r}, expected a positive number of seconds"
-            raise InputError(msg)
-        await wait_for_room(deadline_s)
-        state = RunState(plan.name, {"run_id": new_id(), **ids})
-        run = Run(
-            plan,
-            state,
-            current_instrument(),
-            self._placement,
-            self._placement.caller(),
-            sink,
-            RuntimeContext,
-            resources=self._resources,
-            engine=self,
-        )
-        run.began, cpu = run.clock(), CpuClock()
-        watch.wake()
-        facts = {
-            semconv.RUN_ID: state.run_id,
-            semconv.GRAPH_NAME: plan.name,
-            semconv.REQUEST_ID: state.request_id,
-            semconv.USER_ID: state.user_id,
-            semconv.SESSION_ID: state.session_id,
-        }
-        known = {name: value for name, value in facts.items() if value is not None}
-        began = run.clock()
-        outputs: dict[str, Any] = {}
-        failures: tuple[Failure, ...] = ()
-        try:
-            with run.instrument.observe(Scope("run", plan.name, known)) as seen:
-                state.trace_id = seen.trace_id
-                run.open_in(seen)
-                if sink is not None:
-                    await sink.emit(RunStarted(plan.name, state.run_id, state.trace_id))
-                lineage = Lineage(None)
-                lineage.ledger = state.ledger
-                try:
-                    outputs = await self._with_resources(run, values, lineage, deadline_s, seen)
-                    ending = OK
-                except Exception as error:  # noqa: BLE001  # raised again as a RunError, once it has been told
-                    ending = failed(error, plan.name, recorded=False)
-                    seen.annotate(semconv.FAILED_NODE, ending.failed_path)
-                    failures = failure_of(error, plan.name, index=None)
-                    state.critical_path = trail_of(error, state.critical_path or lineage.cut)
-                except anyio.get_cancelled_exc_class():
-                    state.critical_path = lineage.cut
-                    seen.annotate(semconv.RUN_OUTCOME, semconv.OUTCOME_CANCELLED)
-                    seen.end(cancelled(lineage.why()))
-                    raise
-                finally:
-                    seen.annotate(semconv.NODE_COUNT, run.started)
-                    for name, value in cpu.facts():
-                        seen.annotate(name, value)
-                    lineage.annotate(seen)
-                    if state.critical_path:
-                        path = told(state.critical_path, run.clock() - began)
-                        seen.annotate(semconv.CRITICAL_PATH, path)
-                    if run.failure_count:
-                        seen.annotate(semconv.PARTIAL_FAILURE, True)  # noqa: FBT003  # an attribute's value
-                seen.annotate(semconv.RUN_OUTCOME, ending.outcome)
-                seen.end(ending)
-        except anyio.get_cancelled_exc_class():
-            if sink is not None:
-                await sink.emit_cancelled(self._ended(run, semconv.OUTCOME_CANCELLED, began))
-            raise
-        if sink is not None:
-            await sink.emit(self._ended(run, ending.outcome, began))
-        if ending is not OK or run.caller.cancelled():
-            # A cancellation of the caller goes before a failure that came with it, and before
-            # the result of nodes that caught what asyncio delivers only once.
-            await run.caller.give_way()
-        if ending is not OK:
-            failure = run_error(failures, state.run_id, state.trace_id)
-            failure.usage = state.usage
-            raise failure from failures[0].exception
-        return RunResult(outputs, run)
-
-    async def _with_resources(
-        self,
-        run: Run,
-        values: Mapping[str, Any],
-        lineage: Lineage,
-        deadline_s: float | None,
-        seen: Observation,
-    ) -> dict[str, Any]:
-        if self._resources is None:
-            return await self._under_deadline(run, values, lineage, deadline_s, seen)
-        self._resources.hold()
-        try:
-            return await self._under_deadline(run, values, lineage, deadline_s, seen)
-        finally:
-            await self._resources.release()
-
-    async def _under_deadline(
-        self,
-        run: Run,
-        values: Mapping[str, Any],
-        lineage: Lineage,
-        deadline_s: float | None,
-        seen: Observation,
-    ) -> dict[str, Any]:
-        plan = self.plan
-        frame = Frame(
-            plan,
-            plan.name,
-            dict(values),
-            lineage,
-            index=None,
-            limited=deadline_s is not None,
-            depth=0,
-        )
-        if deadline_s is None:
-            run.state.critical_path = await run_graph(frame, run, seen)
-            return self._outputs(frame)
-        with (
-            anyio.CancelScope(deadline=anyio.current_time() + deadline_s) as scope,
-            lineage.limited(scope, plan.name, seen.token),
-        ):
-            run.state.critical_path = await run_graph(frame, run, seen)
-            return self._outputs(frame)
-        seen.event(semconv.EVENT_TIMEOUT, {semconv.LIMIT_S: deadline_s})
-        said = f"the run's deadline_s={deadline_s:g} was exceeded. Raise it, or look at "
-        said += "what it waited for in the trace"
-        raise timed_out(lineage, plan.name, said)
-
     def snapshot(self) -> Snapshot:
         """Return what this engine is running and waiting for now, from any thread.
 
@@ -408,12 +256,6 @@ class Hush:
             for whom, and its maps; ``str()`` of it is for people.
         """
         return snapshot(self)
-
-    def _outputs(self, frame: Frame) -> dict[str, Any]:
-        return self.plan.graph_outputs(frame.results())
-
-    def _ended(self, run: Run, outcome: str, began: float) -> RunEnded:
-        return RunEnded(self.plan.name, run.state.run_id, outcome, run.clock() - began)
 
     def __repr__(self) -> str:
         """Return the graph's name and size."""
