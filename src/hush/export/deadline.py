@@ -120,7 +120,7 @@ class Deadline:
             return pool
 
         # The adapter may be a subclass of somebody who hands out credentials: it stays.
-        adapter.get_connection_with_tls_context = get  # type: ignore[method-assign]
+        adapter.get_connection_with_tls_context = get  # type: ignore[method-assign]  # of this object only
 
     def _seen(self, kind: type[Any]) -> type[Any]:
         def connect(connection: Any) -> socket.socket:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # asked for by lockable()
 
 if TYPE_CHECKING:
     from pathlib import Path

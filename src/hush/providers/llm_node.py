@@ -231,8 +231,7 @@ class LLMNode(Node):
             LLMError: no resource gave a usable answer.
             PromptError: the inputs make no request.
         """
-        # Loaded with the resources of the graph, not with this module: it needs the client.
-        from hush.providers.dispatch import Dispatch, Terms  # noqa: PLC0415
+        from hush.providers.dispatch import Dispatch, Terms  # noqa: PLC0415  # needs openai, which the graph's resources load
 
         request = make_request(inputs, stream=self.stream, path=ctx.path)
         terms = Terms(self._call_retry, self._call_timeout_s, self._hedge_after_s)

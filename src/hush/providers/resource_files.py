@@ -142,8 +142,7 @@ def find_file() -> Path | None:
         raise ResourceError(FILE_NAME, [("", text)]) from None
     if path is None:
         candidates = (one / FILE_NAME for one in (here, *here.parents))
-        # Unlike Path.is_file, this answers False also where it may not look.
-        return next((one for one in candidates if os.path.isfile(one)), None)  # noqa: PTH113
+        return next((one for one in candidates if os.path.isfile(one)), None)  # noqa: PTH113  # unlike Path.is_file, False also where it may not look
     fault = _opened(path)
     if isinstance(fault, str):
         text = f"{VARIABLE} names this file, which {fault}; correct the variable or the file"
