@@ -355,3 +355,12 @@ async def test_outputs_whose_names_are_no_text_are_named_in_messages():
     result = await Hush(single(lambda: {1: 2, "a": 3})).run()
     with pytest.raises(KeyError, match="it has: 1, a"):
         result.state[result.state.execution_order[0], "zzz"]
+
+
+async def test_an_output_with_a_slip_of_the_pen_is_guessed():
+    with GraphNode(name="g") as graph:
+        rank = CodeNode("rank", lambda: {"score": 1})
+        use = CodeNode("use", lambda y: {}, inputs={"y": rank["scoer"]})
+        START >> rank >> use >> END
+    with pytest.raises(RunError, match=r"g\.rank.*'scoer'.*Did you mean 'score'\?"):
+        await Hush(graph).run()

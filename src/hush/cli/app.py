@@ -264,7 +264,10 @@ def doctor(
     no_send: Annotated[bool, typer.Option("--no-send", help="send nothing")] = False,
     json: Json = False,
 ) -> int:
-    """Find out whether telemetry arrives, and what to mend; exits with 1 where it does not."""
+    """Say whether telemetry arrives, and what to mend.
+
+    The exit code is 1 where something has to be mended.
+    """
     from hush.cli.doctor.command import doctor as command
     from hush.cli.reading import read_duration
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hush.errors import MissingValueError, OutputError
 from hush.model.ref import MISSING
+from hush.plan.telling import hint
 
 if TYPE_CHECKING:
     from hush.plan.plan import NodePlan, StarInput
@@ -96,11 +97,12 @@ def checked(node: NodePlan, outputs: object, frame: Frame) -> Mapping[str, Any]:
 
 def _incomplete(node: NodePlan, outputs: Mapping[str, Any], frame: Frame) -> OutputError:
     known = ", ".join(repr(key) for key in outputs) or "nothing"
-    names = ", ".join(repr(key) for key in sorted(node.expected - outputs.keys()))
+    missing = sorted(node.expected - outputs.keys())
+    names = ", ".join(map(repr, missing))
     return OutputError(
         f"{frame.path}.{node.name}",
         f"did not return {names}, which it declares or something reads; "
-        f"it returned: {known}. Return it, or mend the name",
+        f"it returned: {known}. Return it, or mend the name.{hint(missing[0], outputs)}",
     )
 
 
