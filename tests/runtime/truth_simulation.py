@@ -94,38 +94,16 @@ class Truth:
 
     def node(self, me: Process, node: Planned, path: str, start: Moment) -> Waiting:
         """Run a node under its policies, and take note of how its span ends."""
-        if node.kind == "leaf":
-            end = yield from self.policies(
-                me,
-                node.tries,
-                node.pause_s,
-                node.timeout_s,
-                path,
-                start,
-                lambda it, at, held: self.leaf(it, node, path, at, held=held),
-            )
+        inside = {
+            "leaf": lambda it, at, held: self.leaf(it, node, path, at, held=held),
+            "graph": lambda it, at, held: self.graph(it, node.inner, path, at),
+            "while": lambda it, at, held: self.rounds(it, node, path, at),
+        }
+        if node.kind in inside:
+            limits = node.tries, node.pause_s, node.timeout_s
+            end = yield from self.policies(me, *limits, path, start, inside[node.kind])
         elif node.kind == "branch":
             end = End("ok", [start.after(start.at, path)])
-        elif node.kind == "graph":
-            end = yield from self.policies(
-                me,
-                node.tries,
-                node.pause_s,
-                node.timeout_s,
-                path,
-                start,
-                lambda it, at, held: self.graph(it, node.inner, path, at),
-            )
-        elif node.kind == "while":
-            end = yield from self.policies(
-                me,
-                node.tries,
-                node.pause_s,
-                node.timeout_s,
-                path,
-                start,
-                lambda it, at, held: self.rounds(it, node, path, at),
-            )
         else:
             end = yield from self.fan_out(me, node, path, start)
         self.note(path, end, me)
