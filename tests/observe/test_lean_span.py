@@ -129,7 +129,7 @@ def exported(
         patched.setattr(clock.RunClock, "now", lambda self: next(ticks))
         patched.setattr(state, "CLOCK", lambda: next(seconds))
         patched.setattr(state, "new_id", lambda: "the run")
-        patched.setattr("hush.core.engine.new_id", lambda: "the run")
+        patched.setattr("hush.core.single_run.new_id", lambda: "the run")
         patched.setattr(cpu.CpuClock, "facts", lambda self: iter(()))
         patched.setattr("hush.runtime.source.perf_counter", lambda: 0.0)
         with override_provider(provider), collect_faults() as faults:
