@@ -6,6 +6,8 @@ expected and the remedy::
 
     HushError
     ├── GraphError (ValueError)             a graph is wrong; every problem at once
+    ├── ExecutorError (RuntimeError)        an engine for items failed, or is not there
+    │   └── WorkerLostError                 a worker died, or the connection to it did
     ├── InputError (ValueError, TypeError)  what was passed to run() does not fit
     ├── NodeError (RuntimeError)            a fault that the runtime found in a node
     │   ├── ConditionError                  a branch or loop condition raised
@@ -20,6 +22,7 @@ expected and the remedy::
     │   ├── LoopLimitError                  a loop reached its guard
     │   ├── MapSourceError                  an ``Each`` source raised, or lengths differ
     │   ├── OutputError                     a node returned something it may not
+    │   ├── PayloadError (TypeError)        something cannot travel to a worker or back
     │   ├── MissingValueError               a value that was read does not exist
     │   ├── PromptError (ValueError)        a prompt cannot be filled
     │   ├── ToleranceError                  more items failed than max_failures allows
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "ConditionError",
+    "ExecutorError",
     "Failure",
     "GraphError",
     "HushError",
@@ -61,6 +65,7 @@ __all__ = (
     "NodeError",
     "NodeTimeoutError",
     "OutputError",
+    "PayloadError",
     "Problem",
     "PromptError",
     "ResourceError",
@@ -69,6 +74,7 @@ __all__ = (
     "TelemetryError",
     "ToleranceError",
     "UnexpectedCancellationError",
+    "WorkerLostError",
     "text_of",
 )
 
@@ -164,6 +170,14 @@ class GraphError(HushError, ValueError):
         return type(self), (self.graph, self.problems)
 
 
+class ExecutorError(HushError, RuntimeError):
+    """An engine that runs items elsewhere failed, or there is none to connect to."""
+
+
+class WorkerLostError(ExecutorError):
+    """A worker died, or the connection to it did; what it was doing may have been done."""
+
+
 class InputError(HushError, ValueError, TypeError):
     """The inputs of a run do not fit its graph; nothing was started."""
 
@@ -224,6 +238,10 @@ class MissingValueError(NodeError):
 
 class OutputError(NodeError):
     """A node returned something else than its outputs."""
+
+
+class PayloadError(NodeError, TypeError):
+    """A definition, an input or a result cannot be pickled, or not be unpickled."""
 
 
 class ToleranceError(NodeError):

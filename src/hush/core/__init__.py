@@ -14,6 +14,7 @@ from hush.core.result import RunResult
 from hush.core.stream import RunStream
 from hush.errors import (
     ConditionError,
+    ExecutorError,
     Failure,
     GraphError,
     HushError,
@@ -32,6 +33,7 @@ from hush.errors import (
     NodeError,
     NodeTimeoutError,
     OutputError,
+    PayloadError,
     Problem,
     PromptError,
     ResourceError,
@@ -40,6 +42,7 @@ from hush.errors import (
     TelemetryError,
     ToleranceError,
     UnexpectedCancellationError,
+    WorkerLostError,
 )
 from hush.model.contract import ChunkReceived, NodeContext
 from hush.model.edge import END, PARENT, START
@@ -70,6 +73,7 @@ __all__ = (
     "ConditionError",
     "Each",
     "Event",
+    "ExecutorError",
     "Failure",
     "First",
     "ForLoopNode",
@@ -100,6 +104,7 @@ __all__ = (
     "NodeStarted",
     "NodeTimeoutError",
     "OutputError",
+    "PayloadError",
     "Problem",
     "PromptError",
     "Quorum",
@@ -118,5 +123,6 @@ __all__ = (
     "UnexpectedCancellationError",
     "Usage",
     "WhileLoopNode",
+    "WorkerLostError",
     "code_node",
 )
