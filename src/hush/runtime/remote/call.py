@@ -78,8 +78,8 @@ class Call:
     """Seconds from its start in the worker after which the whole chunk is cut off."""
     resources: bytes | None = None
     """Where language models are configured, pickled; None where the body uses none."""
-    observed: bool = True
-    """Whether anybody watches."""
+    telemetry: bytes | None = None
+    """How it is to be watched; only :mod:`hush.observe` can read it. None where nobody watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,8 @@ class Fault:
     path: str
     """Of the node that raised it, items included."""
     kind: str
-    """As in :class:`~hush.errors.Failure`."""
+    """As in :class:`~hush.errors.Failure`; ``interrupt`` where it is no failure but has to come
+    out of the run, such as SystemExit."""
     error_type: str
     message: str
     attempts: int = 1
