@@ -10,7 +10,7 @@ import anyio.from_thread
 import pytest
 
 from hush.core import END, PARENT, START, CodeNode, Each, GraphNode, Hush, MapNode, RunError
-from hush.executors.in_process import abandoned_threads
+from hush.executors.threads import abandoned_threads
 from hush.testing import capture_spans
 
 

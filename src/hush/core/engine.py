@@ -11,7 +11,7 @@ from hush.core.limits import process_limit, thread_limit
 from hush.core.single_run import SingleRun
 from hush.core.stream import RunStream
 from hush.errors import InputError
-from hush.executors.in_process import InProcess
+from hush.executors.local_placement import LocalPlacement
 from hush.plan.compile import compile_graph
 from hush.runtime.events import CallbackSink
 from hush.runtime.failing import (
@@ -80,7 +80,7 @@ class Hush:
         self.plan = compile_graph(graph)
         self._resources = _resolve(resources, self.plan.resources)
         threads = thread_limit(self.plan, max_threads)
-        self._placement = InProcess(threads, process_limit(self.plan, threads))
+        self._placement = LocalPlacement(threads, process_limit(self.plan, threads))
         self._single = SingleRun(self.plan, self._placement, self._resources)
 
     async def run(

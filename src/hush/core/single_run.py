@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hush.errors import Failure
-    from hush.executors.in_process import InProcess
+    from hush.executors.local_placement import LocalPlacement
     from hush.plan.plan import Plan
     from hush.providers.resources import Resources
     from hush.runtime.events import EventSink
@@ -40,7 +40,7 @@ __all__ = ("SingleRun",)
 class SingleRun:
     """Runs a plan, as often as it is asked to and as many times at once."""
 
-    def __init__(self, plan: Plan, placement: InProcess, resources: Resources | None) -> None:
+    def __init__(self, plan: Plan, placement: LocalPlacement, resources: Resources | None) -> None:
         """Know what all runs share.
 
         Args:

@@ -1,162 +1,85 @@
-"""In this process: worker threads and worker processes for plain callables."""
+"""In this process: where items run that were given no other place.
+
+The runtime runs them itself, with nothing in between, and reads this as "here". Whoever
+calls it like any other executor gets a thread.
+"""
 
 from __future__ import annotations
 
 import functools
-import importlib
-import operator
-import os
-import sys
-from dataclasses import dataclass
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import anyio.lowlevel
 
-from hush.executors.caller import TaskCaller
-from hush.executors.threads import AwaitedCall, LeavableCall, abandoned_threads, unlimited
+from hush.errors import WorkerLostError
+from hush.executors.cpus import usable_cpus
+from hush.executors.threads import LeavableCall
+from hush.model.executor import Capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+    from types import TracebackType
 
-__all__ = ("InProcess", "abandoned_threads")
-
-
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """What one engine may use on one loop."""
-
-    threads: anyio.CapacityLimiter
-    processes: anyio.CapacityLimiter
+__all__ = ("InProcess",)
 
 
 class InProcess:
-    """Runs plain callables in threads and processes of this machine.
+    """Runs items in the process and on the event loop of the run: the default, said aloud.
 
-    One limit on threads and one on processes hold for all runs that share this object, on
-    each loop.
+    For a map within an engine that was given another executor.
     """
 
-    def __init__(self, max_threads: int, max_processes: int | None = None) -> None:
-        """Set the limits.
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
-        Args:
-            max_threads: most threads that work at the same time on one loop.
-            max_processes: most processes likewise; None means one for each CPU.
-        """
-        self.max_threads = max_threads
-        self.max_processes = max_processes or os.cpu_count() or 1
+    @property
+    def name(self) -> str:
+        """``in_process``."""
+        return "in_process"
 
-    def _limits(self) -> _Limits:
-        try:
-            known = _limits_of.get()
-        except LookupError:
-            known = WeakKeyDictionary()
-            _limits_of.set(known)
-        limits = known.get(self)
-        if limits is None:
-            limits = known[self] = _Limits(
-                anyio.CapacityLimiter(self.max_threads), anyio.CapacityLimiter(self.max_processes)
-            )
-        return limits
+    @property
+    def capabilities(self) -> Capabilities:
+        """A thread cannot be stopped; there is no worker that could freeze by itself."""
+        return Capabilities(
+            stops_running_work=False, detects_frozen_workers=False, code_by_value=True
+        )
 
-    async def in_thread(
-        self, function: Callable[[], Any], *, on_abandon: Callable[[], None] | None
-    ) -> tuple[Any, float]:
-        """Call in a worker thread with the caller's context.
+    @property
+    def slots(self) -> int:
+        """One for each CPU that this process may use; nothing limits calls to it."""
+        return usable_cpus()
 
-        Args:
-            function: takes nothing.
-            on_abandon: where given, cancellation leaves the thread behind and calls this.
-
-        Returns:
-            What it returned, and the seconds for which no thread was free.
-        """
-        limiter = self._limits().threads
-        borrower = object()
-        waited_s = await _acquire(limiter, borrower)
-        try:
-            if on_abandon is None:
-                result = await AwaitedCall(function).call()
-            else:
-                result = await LeavableCall(function).call(on_abandon)
-        finally:
-            limiter.release_on_behalf_of(borrower)
-        value = result.value()
-        # What came while the thread could not be stopped comes out now; the value is discarded.
+    async def __aenter__(self) -> Self:
+        """Nothing has to be made ready."""
         await anyio.lowlevel.checkpoint_if_cancelled()
-        return value, waited_s
+        return self
 
-    async def in_process(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[Any, float]:
-        """Call in a worker process, which is killed on cancellation.
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing has to be closed."""
+
+    async def call(self, function: Callable[[bytes], bytes], payload: bytes) -> bytes:
+        """Call a function in a thread of this process.
 
         Args:
-            function: importable by the worker: a module's function, also one that the
-                module knows only as the ``__wrapped__`` of a decorator's result.
-            args: picklable positional arguments.
-            kwargs: picklable keyword arguments.
+            function: takes the payload and raises nothing.
+            payload: what it gets.
 
         Returns:
-            What it returned, and the seconds for which no process was free.
+            What it returned.
+
+        Raises:
+            WorkerLostError: it asked for the end of the process, which goes on.
+            BaseException: on cancellation its thread is left behind.
         """
-        call = functools.partial(_importable(function), *args, **kwargs)
-        limiter = self._limits().processes
-        borrower = object()
-        waited_s = await _acquire(limiter, borrower)
+        outcome = await LeavableCall(functools.partial(function, payload)).call(lambda: None)
         try:
-            # It brings all of subprocess with it; few workflows have nodes in processes.
-            from anyio import to_process  # noqa: PLC0415  # as above
-
-            value = await to_process.run_sync(call, cancellable=True, limiter=unlimited())
-        finally:
-            limiter.release_on_behalf_of(borrower)
-        return value, waited_s
-
-    def caller(self) -> TaskCaller:
-        """Return the current task as the caller of a run that begins now."""
-        return TaskCaller()
-
-
-# Weak, so that an engine that was made for one request takes its limits with it.
-_limits_of = anyio.lowlevel.RunVar[WeakKeyDictionary[InProcess, _Limits]]("hush_limits")
-
-
-async def _acquire(limiter: anyio.CapacityLimiter, borrower: object) -> float:
-    """Take a place under a limit; return for how many seconds there was none."""
-    try:
-        limiter.acquire_on_behalf_of_nowait(borrower)
-    except anyio.WouldBlock:
-        began = perf_counter()
-        await limiter.acquire_on_behalf_of(borrower)
-        return perf_counter() - began
-    return 0.0
-
-
-class _Wrapped:
-    """A function that its module holds only inside of what a decorator made of it."""
-
-    def __init__(self, module: str, name: str) -> None:
-        self._module = module
-        self._name = name
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        holder = operator.attrgetter(self._name)(importlib.import_module(self._module))
-        return holder.__wrapped__(*args, **kwargs)
-
-
-def _importable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what can be pickled in the place of a decorated function."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    if not module or not name or "<" in name or module not in sys.modules:
-        return function
-    try:
-        holder = operator.attrgetter(name)(sys.modules[module])
-    except AttributeError:
-        return function
-    if holder is not function and getattr(holder, "__wrapped__", None) is function:
-        return _Wrapped(module, name)
-    return function
+            result: bytes = outcome.value()
+        except SystemExit as error:
+            raise WorkerLostError(f"a thread was told to end by what ran in it: {error}") from error
+        return result

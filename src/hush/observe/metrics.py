@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from hush import __version__, semconv
-from hush.executors.in_process import abandoned_threads
+from hush.executors.threads import abandoned_threads
 from hush.observe.labels import SERIES, Names
 from hush.runtime.presence import present
 

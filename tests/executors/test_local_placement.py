@@ -30,7 +30,7 @@ from hush.core import (
     RunError,
     code_node,
 )
-from hush.executors.in_process import abandoned_threads
+from hush.executors.threads import abandoned_threads
 from hush.testing import capture_spans
 
 
