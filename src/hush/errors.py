@@ -28,6 +28,7 @@ expected and the remedy::
     │   ├── ToleranceError                  more items failed than max_failures allows
     │   ├── UnexpectedCancellationError     cancelled although no scope asked for it
     │   └── NodeTimeoutError (TimeoutError) timeout_s or deadline_s was exceeded
+    ├── RemoteError (RuntimeError)          stands for a worker's exception that cannot travel
     ├── ResourceError (ValueError)          the configuration of a resource is wrong
     ├── RunError (RuntimeError)             a run failed; holds every failure
     ├── RunNotFinishedError (RuntimeError)  a result was asked for too early
@@ -68,6 +69,7 @@ __all__ = (
     "PayloadError",
     "Problem",
     "PromptError",
+    "RemoteError",
     "ResourceError",
     "RunError",
     "RunNotFinishedError",
@@ -96,6 +98,8 @@ def text_of(error: BaseException) -> str:
 
 def type_name(error: BaseException) -> str:
     """Return the qualified name of an exception's class, builtins without module."""
+    if isinstance(error, RemoteError):
+        return error.error_type
     kind = type(error)
     if kind.__module__ == "builtins":
         return kind.__qualname__
@@ -176,6 +180,36 @@ class ExecutorError(HushError, RuntimeError):
 
 class WorkerLostError(ExecutorError):
     """A worker died, or the connection to it did; what it was doing may have been done."""
+
+
+class RemoteError(HushError, RuntimeError):
+    """Stands for an exception of a worker that cannot be pickled, or not be unpickled.
+
+    Its text is that of the original. Where the original's class is known here, the stand-in is
+    of that class too, with such attributes as could travel: what ``except`` and ``retry=`` look
+    for, they find.
+    """
+
+    def __init__(self, error_type: str, message: str, traceback: str = "") -> None:
+        """Keep what is known of the original.
+
+        Args:
+            error_type: qualified name of its class.
+            message: its text.
+            traceback: text of its traceback in the worker; empty where that is not known.
+        """
+        self.error_type = error_type
+        self.message = message
+        self.traceback = traceback
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        """Return the original's text."""
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by constructor arguments."""
+        return RemoteError, (self.error_type, self.message, self.traceback)
 
 
 class InputError(HushError, ValueError, TypeError):

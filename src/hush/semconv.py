@@ -22,6 +22,7 @@ __all__ = (
     "CANCEL_CAUSE",
     "CANCEL_REASON",
     "CAPTURE_VARIABLE",
+    "CLOCK_SKEW_S",
     "CONTENT",
     "COST_USD",
     "CPU_S",
@@ -86,6 +87,8 @@ __all__ = (
     "GEN_AI_USAGE_REASONING",
     "GRAPH_NAME",
     "HOST_LOAD",
+    "HOST_NAME",
+    "IDEMPOTENCY_KEY",
     "ITEM_INDEX",
     "ITEM_KEY",
     "ITERATION_INDEX",
@@ -173,6 +176,7 @@ __all__ = (
     "OUTCOME_OK",
     "OUTCOME_TIMEOUT",
     "PARTIAL_FAILURE",
+    "PROCESS_PID",
     "REASON_EXTERNAL",
     "REASON_FAIL_FAST",
     "REASON_RACE_LOST",
@@ -205,13 +209,17 @@ __all__ = (
     "TOKENS_OUTPUT",
     "TOKENS_WASTED",
     "USER_ID",
+    "WAIT_ANSWER_S",
+    "WAIT_CHUNK_S",
     "WAIT_LIMITER",
     "WAIT_LIMITER_S",
     "WAIT_LOOP_S",
+    "WAIT_QUEUE_S",
     "WAIT_SLOT_S",
     "WAIT_SOURCE_S",
     "WASTED_S",
     "WASTED_USD",
+    "WORKER_NAME",
 )
 
 # --- span names: "<prefix> <graph or node>", low-cardinality -----------------------
@@ -341,6 +349,17 @@ ITERATION_INDEX: Final = "hush.iteration.index"
 
 # --- attempt --------------------------------------------------------------------------------
 ATTEMPT: Final = "hush.attempt"
+IDEMPOTENCY_KEY: Final = "hush.idempotency_key"
+
+# --- an attempt in a worker: see hush.runtime.remote.passage ------------------------------------
+WAIT_QUEUE_S: Final = "hush.wait.queue_s"
+WAIT_CHUNK_S: Final = "hush.wait.chunk_s"
+WAIT_ANSWER_S: Final = "hush.wait.answer_s"
+CLOCK_SKEW_S: Final = "hush.clock_skew_s"
+# On the resource, beside host.name and process.pid, which are OpenTelemetry's.
+WORKER_NAME: Final = "hush.worker.name"
+HOST_NAME: Final = "host.name"
+PROCESS_PID: Final = "process.pid"
 
 # --- calls to language models ------------------------------------------------------------------
 LLM_RESOURCE: Final = "hush.llm.resource"

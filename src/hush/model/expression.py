@@ -50,6 +50,10 @@ class Expression:
     evaluate: Evaluate
     """Takes the values by name, returns the result; raises what the operations raise."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by the text, which is compiled again."""
+        return compile_expression, (self.source,)
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hush.model.contract import Direct
     from hush.model.node import Node
 
-__all__ = ("compile_graph",)
+__all__ = ("compile_body", "compile_graph")
 
 TOP_POLICIES = {
     "timeout_s": "Give run(deadline_s=...), or nest it in another graph",
@@ -75,6 +75,26 @@ def compile_graph(graph: object) -> Plan:
             )
         )
     plan = _compile(graph, graph.name, problems, depth=0, top=True)
+    if problems:
+        raise GraphError(graph.name, problems)
+    return plan
+
+
+def compile_body(graph: Graph, path: str) -> Plan:
+    """Compile what a node contains as it is compiled together with its surroundings.
+
+    Args:
+        graph: the node.
+        path: its path.
+
+    Returns:
+        An immutable plan, the same as that of the node in the plan of the whole.
+
+    Raises:
+        GraphError: it has problems; all of them are in it.
+    """
+    problems: list[Problem] = []
+    plan = _compile(graph, path, problems, depth=0, top=False)
     if problems:
         raise GraphError(graph.name, problems)
     return plan

@@ -1,0 +1,346 @@
+"""Packing: bodies and values as bytes, and back, with errors that name what does not travel.
+
+The driver packs a body once for all its calls; a worker unpacks it once for all the calls
+that it gets. Items are packed each by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from hush.errors import GraphError, PayloadError, Problem, text_of
+from hush.model.graph import Graph
+from hush.plan.compile import compile_body
+from hush.runtime.remote.call import SCHEMA, Body, Call, CallReport
+from hush.runtime.remote.definition import definition_digest
+from hush.runtime.remote.pickling import dumps, dumps_body, loads, nodes_in, state_of
+from hush.runtime.remote.unpicklable import why_not
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from hush.model.node import Node
+    from hush.plan.plan import Plan
+
+__all__ = (
+    "body_problems",
+    "load_body",
+    "pack_body",
+    "pack_call",
+    "pack_report",
+    "pack_values",
+    "unpack_call",
+    "unpack_report",
+    "unpack_values",
+)
+
+Packed = TypeVar("Packed", Call, CallReport)
+
+PYTHON: Final = sys.version_info[:2]
+
+INDEX: Final = re.compile(r"\[\d+\]")
+"""What tells items apart in a path."""
+
+REMEDY: Final = (
+    "Make it inside of the function, or once for each worker in a function under functools.cache; "
+    "or let the workers import the graph: body='module:attribute'"
+)
+ASPECTS: Final = {
+    "code_fn": "its function",
+    "key": "its key=",
+    "failed_when": "its failed_when=",
+    "retry": "its retry=",
+    "_condition": "its condition",
+    "_cases": "its conditions",
+    "_on_chunk": "its on_chunk=",
+}
+
+
+# --- bodies ------------------------------------------------------------------------------------
+
+
+def pack_body(graph: Graph, path: str, reference: str | None = None) -> Body:
+    """Pack what a worker runs.
+
+    Args:
+        graph: the node whose body travels: a map or a graph.
+        path: its path.
+        reference: ``module:attribute`` of the top graph, for workers to import; None sends the
+            body by value, as it is now.
+
+    Returns:
+        The body, for any number of calls.
+
+    Raises:
+        GraphError: it cannot be pickled, or not be found by the reference; all that is wrong
+            is in it.
+    """
+    problems = body_problems(graph, path, reference)
+    if problems:
+        raise GraphError(path.partition(".")[0], problems)
+    if reference is not None:
+        return Body(definition_digest(graph), reference, None, PYTHON)
+    code = dumps_body(graph, graph)
+    return Body(hashlib.sha256(code).hexdigest(), None, code, PYTHON)
+
+
+def body_problems(graph: Graph, path: str, reference: str | None = None) -> list[Problem]:
+    """Find what keeps a body from travelling.
+
+    Args:
+        graph: as for :func:`pack_body`.
+        path: likewise.
+        reference: likewise.
+
+    Returns:
+        A problem for each thing that does not travel; empty where all does.
+    """
+    if reference is not None:
+        return list(_reference_problems(graph, path, reference))
+    try:
+        dumps_body(graph, graph)
+    except Exception as error:  # noqa: BLE001  # whatever anybody's __reduce__ raises
+        found = list(_unpicklable(graph, path))
+        said = f"its body cannot be pickled: {text_of(error)}"
+        return found or [Problem("unpicklable", path, said, REMEDY)]
+    return []
+
+
+def _unpicklable(graph: Graph, path: str) -> Iterator[Problem]:
+    paths = _paths(graph, path)
+    for node in nodes_in(graph):
+        for name, value in state_of(node, root=node is graph).items():
+            if name in {"nodes", "edges", "parent"}:
+                continue
+            reason = why_not(value, lambda one: dumps_body(graph, one))
+            if reason is not None:
+                said = f"{_aspect(name)} {reason}, which cannot be sent to a worker"
+                yield Problem("unpicklable", paths[id(node)], said, REMEDY)
+
+
+def _aspect(name: str) -> str:
+    return ASPECTS.get(name, f"its {name.lstrip('_')}")
+
+
+def _paths(graph: Graph, path: str) -> dict[int, str]:
+    found = {id(graph): path}
+    for node in nodes_in(graph):
+        if isinstance(node, Graph):
+            found |= {id(one): f"{found[id(node)]}.{one.name}" for one in node.nodes}
+    return found
+
+
+def _reference_problems(graph: Graph, path: str, reference: str) -> Iterator[Problem]:
+    rule = "bad-reference"
+    if reference.partition(":")[0] == "__main__":
+        said = f"body={reference!r}: workers have a __main__ of their own"
+        yield Problem(rule, path, said, "Put the graph into a module that workers can import")
+        return
+    try:
+        there = _find(reference, path)
+    except Exception as error:  # noqa: BLE001  # importing runs anybody's code
+        said = f"body={reference!r} cannot be used: {text_of(error)}"
+        yield Problem(rule, path, said, "Name the top graph, or its Hush: 'package.module:graph'")
+        return
+    if definition_digest(there) != definition_digest(graph):
+        said = f"body={reference!r} is another graph than this one"
+        yield Problem(rule, path, said, "Name the graph that is run")
+
+
+def load_body(body: Body, path: str) -> Plan:
+    """Unpack and compile what a driver has packed.
+
+    Args:
+        body: from a call.
+        path: of the map or graph; indexes of items do not count.
+
+    Returns:
+        The body's plan.
+
+    Raises:
+        PayloadError: it was made by another Python, is not here, or is another one here.
+    """
+    bare = INDEX.sub("", path)
+    graph = _load(body, bare)
+    try:
+        return compile_body(graph, bare)
+    except Exception as error:
+        said = f"its body cannot be compiled in the worker: {text_of(error)}"
+        raise PayloadError(path, said) from error
+
+
+def _load(body: Body, path: str) -> Graph:
+    if body.code is None:
+        return _imported(body, path)
+    if body.python != PYTHON:
+        theirs, ours = (".".join(map(str, one)) for one in (body.python, PYTHON))
+        said = f"its body was pickled by Python {theirs}, and the worker is Python {ours}. "
+        said += "Give both the same version, or send it by reference: body='module:attribute'"
+        raise PayloadError(path, said)
+    if hashlib.sha256(body.code).hexdigest() != body.digest:
+        raise PayloadError(path, "its body was changed on its way")
+    try:
+        graph = loads(body.code)
+    except Exception as error:
+        said = f"its body cannot be unpickled in the worker: {type(error).__name__}: "
+        said += f"{text_of(error)}. What its functions import has to be installed there; "
+        said += "cloudpickle.register_pickle_by_value(module) sends a module of yours along"
+        raise PayloadError(path, said) from error
+    if not isinstance(graph, Graph):
+        raise PayloadError(path, f"its body is {type(graph).__name__}, expected a graph")
+    return graph
+
+
+def _imported(body: Body, path: str) -> Graph:
+    assert body.reference is not None  # noqa: S101  # one of the two is there
+    try:
+        graph = _find(body.reference, path)
+    except Exception as error:
+        said = f"the worker cannot import body={body.reference!r}: {type(error).__name__}: "
+        said += f"{text_of(error)}. Install the module where workers run"
+        raise PayloadError(path, said) from error
+    here = definition_digest(graph)
+    if here != body.digest:
+        said = f"body={body.reference!r} is another definition in the worker: "
+        said += f"{here[:16]} there, {body.digest[:16]} in the driver. "
+        said += "Deploy the same code and the same Python to both, and restart the workers"
+        raise PayloadError(path, said)
+    return graph
+
+
+def _find(reference: str, path: str) -> Graph:
+    """Return the node at a path of the graph that a reference names."""
+    module, separator, attribute = reference.partition(":")
+    if not (module and separator and attribute):
+        msg = f"{reference!r} is no 'module:attribute'"
+        raise ValueError(msg)
+    found: Any = importlib.import_module(module)
+    for name in attribute.split("."):
+        found = getattr(found, name)
+    # An engine stands for its graph.
+    at: Node = getattr(getattr(found, "plan", None), "graph", found)
+    if not isinstance(at, Graph):
+        msg = f"{reference!r} is {type(found).__name__}, expected a GraphNode or a Hush"
+        raise TypeError(msg)
+    top, *names = path.split(".")
+    if at.name != top:
+        msg = f"{reference!r} is the graph {at.name!r}, expected {top!r}"
+        raise LookupError(msg)
+    for name in names:
+        inside = at.nodes if isinstance(at, Graph) else []
+        one = next((node for node in inside if node.name == name), None)
+        if one is None:
+            msg = f"{reference!r} has no node {path!r}"
+            raise LookupError(msg)
+        at = one
+    if not isinstance(at, Graph):
+        msg = f"{path!r} in {reference!r} has no body"
+        raise TypeError(msg)
+    return at
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def pack_values(path: str, values: Mapping[str, Any], *, what: str = "input") -> bytes:
+    """Pack the inputs or outputs of an item.
+
+    Args:
+        path: of the item, for the error.
+        values: by name.
+        what: what they are: ``input``, ``output``.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        PayloadError: one of them cannot be pickled; says which, and what in it.
+    """
+    values = dict(values)
+    try:
+        return dumps(values)
+    except Exception as error:
+        for name, value in values.items():
+            reason = why_not(value)
+            if reason is not None:
+                joint = "" if reason.startswith((".", "[")) else " "
+                said = f"its {what} {name!r}{joint}{reason}, which cannot be pickled. "
+                said += "Pass what it is made from instead: a path, an address, plain data"
+                raise PayloadError(path, said) from error
+        said = f"its {what}s cannot be pickled: {text_of(error)}"
+        raise PayloadError(path, said) from error
+
+
+def unpack_values(path: str, data: bytes, *, what: str = "input") -> dict[str, Any]:
+    """Unpack what :func:`pack_values` has packed.
+
+    Args:
+        path: of the item, for the error.
+        data: the bytes.
+        what: what they are.
+
+    Raises:
+        PayloadError: they cannot be unpickled here.
+    """
+    try:
+        values: dict[str, Any] = loads(data)
+    except Exception as error:
+        said = f"its {what}s cannot be unpickled: {type(error).__name__}: {text_of(error)}. "
+        said += "Their classes have to be importable here"
+        raise PayloadError(path, said) from error
+    return values
+
+
+# --- calls ---------------------------------------------------------------------------------------
+
+
+def pack_call(call: Call) -> bytes:
+    """Pack a call."""
+    return dumps((call.schema, call))
+
+
+def unpack_call(payload: bytes) -> Call:
+    """Unpack a call.
+
+    Args:
+        payload: from a driver.
+
+    Raises:
+        PayloadError: it is none that this version understands.
+    """
+    return _unpacked(payload, Call, "call")
+
+
+def pack_report(report: CallReport) -> bytes:
+    """Pack a report."""
+    return dumps((report.schema, report))
+
+
+def unpack_report(payload: bytes) -> CallReport:
+    """Unpack a report.
+
+    Args:
+        payload: from a worker.
+
+    Raises:
+        PayloadError: it is none that this version understands.
+    """
+    return _unpacked(payload, CallReport, "report")
+
+
+def _unpacked(payload: bytes, kind: type[Packed], what: str) -> Packed:
+    try:
+        schema, unpacked = loads(payload)
+    except Exception as error:
+        said = f"a {what} cannot be unpickled: {type(error).__name__}: {text_of(error)}. "
+        said += "Install the same version of hush-runtime in driver and workers"
+        raise PayloadError("hush", said) from error
+    if schema != SCHEMA or not isinstance(unpacked, kind):
+        said = f"a {what} has schema {schema}, expected {SCHEMA}. "
+        said += "Install the same version of hush-runtime in driver and workers"
+        raise PayloadError("hush", said)
+    return unpacked

@@ -1,0 +1,103 @@
+"""The entry to a worker: one function that takes a call and gives a report, both as bytes.
+
+It may be called in a process's main thread or in another one, in several at once, and on
+whichever engine. It raises nothing but what ends the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextvars import Context
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from hush.runtime.remote.call import SCHEMA, CallReport
+from hush.runtime.remote.faults import fault_of
+from hush.runtime.remote.packing import pack_report, unpack_call
+from hush.worker.bodies import plan_of
+from hush.worker.chunk import Chunk
+from hush.worker.identity import this_worker
+from hush.worker.watching import UNSEEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hush.runtime.remote.call import Call
+
+__all__ = ("run_call",)
+
+
+def run_call(payload: bytes) -> bytes:
+    """Run what a driver sent, in an event loop of its own.
+
+    Args:
+        payload: a :class:`~hush.runtime.remote.call.Call`, packed.
+
+    Returns:
+        A :class:`~hush.runtime.remote.call.CallReport`, packed. Whatever goes wrong is in it:
+        errors of items, and why nothing was run.
+
+    Raises:
+        BaseException: only what nobody's code in the call raised: an interrupt from outside.
+    """
+    received_ns = time_ns()
+    path = "hush"
+    try:
+        call = unpack_call(payload)
+        path = call.path
+        # What the thread that calls has in its context, is not the call's.
+        report = _apart(lambda: Context().run(_run, call, received_ns))
+    except Exception as error:  # noqa: BLE001  # told to the driver, which raises it
+        fault = fault_of(error, path)
+        report = CallReport(SCHEMA, this_worker(), received_ns, time_ns(), refused=fault)
+    return pack_report(report)
+
+
+def _run(call: Call, received_ns: int) -> CallReport:
+    plan = plan_of(call.body, call.path)
+    watching = UNSEEN
+    chunk = Chunk(call, plan, None, watching)
+    try:
+        anyio.run(chunk.run, backend=call.backend)
+    except Exception:
+        if not chunk.interrupted:
+            raise
+    except BaseException:
+        if not chunk.interrupted:
+            raise
+        # A node raised it: that is in its item's report, and the driver raises it again.
+    return CallReport(
+        SCHEMA,
+        this_worker(),
+        received_ns,
+        time_ns(),
+        tuple(chunk.left_over()),
+        metrics=watching.metrics(),
+    )
+
+
+def _apart(run: Callable[[], CallReport]) -> CallReport:
+    """Call where no event loop is running."""
+    try:
+        anyio.lowlevel.current_token()
+    except Exception:  # noqa: BLE001  # as it should be; the class depends on anyio's version
+        return run()
+    # The engine calls from a loop of its own, in which no other can run.
+    done: list[Any] = []
+
+    def work() -> None:
+        try:
+            done.append((run(), None))
+        except BaseException as error:  # noqa: BLE001  # raised again by who waits
+            done.append((None, error))
+
+    thread = threading.Thread(target=work, name="hush call", daemon=True)
+    thread.start()
+    thread.join()
+    report, error = done[0]
+    if error is not None:
+        raise error
+    return report  # type: ignore[no-any-return]  # the one or the other
