@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hush.observe.redaction import Redactor
 
-__all__ = ("attributes_of", "describe", "ending_of", "error_type_of", "value_of")
+__all__ = ("attributes_of", "describe", "ending_of", "error_type_of", "path_is_clean", "value_of")
 
 
 SMALLEST: Final = -(2**63)
@@ -93,16 +93,20 @@ class _Paths:
 
     def cleaned(self, path: str) -> str:
         """Return a path as it may leave."""
+        return path if self.is_clean(path) else clean(path, settings.redactor)
+
+    def is_clean(self, path: str) -> bool:
+        """Say whether it is known that a path may leave as it is, whatever its indexes are."""
         if settings.redactor is not redact_secrets or len(path) > PATH_LENGTH:
-            return clean(path, settings.redactor)
+            return False
         known = self._clean
         for piece in path.split("]"):
             part, _, index = piece.partition("[")
             if (part not in known and not self._is_clean(part)) or not (
                 index.isdecimal() or not index
             ):
-                return clean(path, redact_secrets)
-        return path
+                return False
+        return True
 
     def _is_clean(self, part: str) -> bool:
         same = not SEPARATED.search(part) and clean(part, redact_secrets) == part
@@ -113,6 +117,8 @@ class _Paths:
 
 _names = _Names()
 _paths = _Paths()
+
+path_is_clean = _paths.is_clean
 
 
 def value_of(value: Any, depth: int = DEPTH) -> Any:

@@ -32,11 +32,19 @@ if TYPE_CHECKING:
     from hush.observe.lean_span import Maker
     from hush.runtime.instrument import Ending, Scope
 
-__all__ = ("LeanLive",)
+__all__ = ("LeanLive", "clean_lists", "current_context", "open_lean", "put_in")
 
 # Where there is a lean span, this is the runtime context: see maker_for.
-_current: ContextVar[Context] = getattr(_RUNTIME_CONTEXT, "_current_context", None)  # type: ignore[assignment]  # likewise
-_put_in = dict.__setitem__
+current_context: ContextVar[Context] = getattr(_RUNTIME_CONTEXT, "_current_context", None)  # type: ignore[assignment]  # likewise
+put_in = dict.__setitem__
+
+
+def clean_lists(known: dict[str, Any]) -> dict[str, Any]:
+    """Make of the lists among attributes what the SDK makes of them, in place."""
+    for name, value in known.items():
+        if type(value) is list:
+            known[name] = _clean_attribute_value(value, None)
+    return known
 
 
 def open_lean(
@@ -56,7 +64,7 @@ def open_lean(
     if outer is None or outer.maker is None or scope.level == "run":
         return None
     # Where user code has opened a span between, its parent is that one.
-    if outer.maker.tracer is not tracer or _current.get() is not outer.current:
+    if outer.maker.tracer is not tracer or current_context.get() is not outer.current:
         return None
     return LeanLive(scope, outer, outer.maker, on_fault)
 
@@ -64,7 +72,7 @@ def open_lean(
 class LeanLive(_Live):
     """One open lean span."""
 
-    __slots__ = ("_on_fault", "_open")
+    __slots__ = ("_on_fault", "is_open")
 
     _span: LeanSpan
     maker: Maker
@@ -89,7 +97,7 @@ class LeanLive(_Live):
         self._ending: Ending | None = None
         self._item = self._items = None
         self._last_child_ns = 0
-        self._open = False
+        self.is_open = False
         self.token: Token | None = None  # type: ignore[assignment]  # where opening it fails
 
     def __enter__(self) -> Self:
@@ -109,24 +117,22 @@ class LeanLive(_Live):
                 start_ns = self._clock.now()
             self._start_ns = start_ns
             self._known = known = attributes_of(scope.facts)
-            for name, value in known.items():
-                if type(value) is list:
-                    known[name] = _clean_attribute_value(value, None)
+            clean_lists(known)
             if len(links_of) > semconv.LINK_LIMIT:
                 known[semconv.LINKS_DROPPED] = len(links_of) - semconv.LINK_LIMIT
             kind = SpanKind.CLIENT if level == "chat" else SpanKind.INTERNAL
             self._span = span = self.maker.make(
-                f"{level} {scope.name}", kind, outer.token.context, known, links, start_ns
+                f"{level} {scope.name}", kind, outer.token.context, known, links, start_ns, None
             )
             self._recording = True
             self.token = Token(span.identity)
             if self._around is not None:
                 self._find_place(place)
             self.current = current = Context(outer.current)
-            _put_in(current, _SPAN_KEY, span)
-            self._attached = _current.set(current)
+            put_in(current, _SPAN_KEY, span)
+            self._attached = current_context.set(current)
             self._opened = _open.set(self)
-            self._open = True
+            self.is_open = True
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self._recording = False
             self._on_fault(error)
@@ -138,8 +144,8 @@ class LeanLive(_Live):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._open:
-            _current.reset(self._attached)
+        if self.is_open:
+            current_context.reset(self._attached)
             _open.reset(self._opened)
             self.end_outside(exc)
 
@@ -149,12 +155,11 @@ class LeanLive(_Live):
         Args:
             exc: what came out, if anything.
         """
-        if not self._open:
+        if not self.is_open:
             return
-        self._open = False
+        self.is_open = False
         # They lead to the context, and that to this.
-        del self._attached, self._opened
-        self.current = None
+        self._attached = self._opened = self.current = None  # type: ignore[assignment]  # not asked for any more
         end_ns = max(self._clock.now(), self._start_ns, self._last_child_ns)
         token = self.token
         assert token is not None  # noqa: S101  # it is open
@@ -197,6 +202,9 @@ class LeanLive(_Live):
 
     def annotate(self, name: str, value: Any) -> None:
         """Add a fact."""
+        if not self.is_open:
+            # What has ended is with the exporters.
+            return
         if type(value) is float and self._recording and name not in semconv.CONTENT:
             self._known[name] = value
             if "_lock" in self._span.__dict__:
@@ -209,6 +217,8 @@ class LeanLive(_Live):
 
     def event(self, name: str, facts: Mapping[str, Any]) -> None:
         """Add something that happened at this instant."""
+        if not self.is_open:
+            return
         try:
             super().event(name, facts)
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from random import getrandbits
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import (
@@ -29,20 +29,21 @@ from opentelemetry.sdk.trace.sampling import (
     Decision,
 )
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from hush.observe.own_span import OwnSpan, gate, unsampled
 from hush.observe.pins import ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextvars import Context
 
-    from opentelemetry.trace import Link, Span
+    from opentelemetry.trace import Span
 
     from hush.observe.budget import Count
     from hush.observe.own_span import Home
 
-__all__ = ("EMPTY", "LAZY", "LeanSpan", "Maker", "place")
+__all__ = ("EMPTY", "LAZY", "LeanSpan", "Maker", "link_to", "place")
 
 LAZY: Final = frozenset(
     (
@@ -60,12 +61,30 @@ LAZY: Final = frozenset(
     )
 )
 """What a span of the SDK's has and this one gets once it is asked for."""
+CONTENTS: Final = frozenset(
+    (
+        "_held",
+        "_maker",
+        "_name",
+        "_parent",
+        "_start_time",
+        "identity",
+        "processor",
+    )
+)
+"""What a hull finds where it is known."""
 NO_STARTS: Final = (
     SpanProcessor.on_start,
     BatchSpanProcessor.on_start,
     SimpleSpanProcessor.on_start,
 )
 """What does nothing when a span starts."""
+NO_ENDINGS: Final = (
+    SpanProcessor._on_ending,  # noqa: SLF001  # the SDK's hook has this name
+    BatchSpanProcessor._on_ending,  # noqa: SLF001  # likewise
+    SimpleSpanProcessor._on_ending,  # noqa: SLF001  # likewise
+)
+"""What does nothing when a span is about to end."""
 
 EMPTY: Final = BoundedAttributes()
 """Attributes of what has none."""
@@ -84,7 +103,6 @@ class Maker:
 
     Attributes:
         context: identity of the run's own span.
-        attributes: the fields of the attributes of a span that has ended.
         record: the fields of its record.
         endings: whether processors want to be told that a span is ending.
         processor: is told of each span.
@@ -96,11 +114,12 @@ class Maker:
         "_listeners",
         "_metrics",
         "_metrics_kept",
+        "_most",
         "_random",
         "_starts",
         "_state",
         "_trace_id",
-        "attributes",
+        "_unheard",
         "context",
         "endings",
         "limits",
@@ -130,14 +149,7 @@ class Maker:
         if context.trace_flags.random_trace_id:
             flags |= TraceFlags.RANDOM_TRACE_ID
         self._flags, self._state = TraceFlags(flags), context.trace_state
-        self.attributes: dict[str, Any] = {
-            "_dict": None,
-            "maxlen": self.limits.max_span_attributes,
-            "dropped": 0,
-            "max_value_len": None,
-            "_lock": _reading,
-            "_immutable": True,
-        }
+        self._most = self.limits.max_span_attributes
         self.record: dict[str, Any] = {
             "_name": "",
             "_context": context,
@@ -155,7 +167,7 @@ class Maker:
             "_status": LeanSpan._status,  # noqa: SLF001  # this module's own
         }
         self._listeners: tuple[Any, ...] | None = None
-        self._starts = self.endings = False
+        self._starts = self.endings = self._unheard = False
 
     def identity(self) -> SpanContext:
         """Return the identity of another span of the run."""
@@ -187,6 +199,7 @@ class Maker:
         attributes: dict[str, Any],
         links: Sequence[Link] | None,
         start_ns: int,
+        context: Context | None,
     ) -> LeanSpan:
         """Make a span and tell the processors of its start.
 
@@ -197,6 +210,7 @@ class Maker:
             attributes: stay shared with the caller; values as the SDK would have them.
             links: to other spans.
             start_ns: when it starts, in nanoseconds since the epoch.
+            context: in which the processors are told; None for the current one.
         """
         span = _new(LeanSpan)
         span.__dict__ = {
@@ -220,21 +234,104 @@ class Maker:
         if self._starts:
             # They read identities on our behalf.
             with ours:
-                processor.on_start(span, parent_context=None)
+                if context is None:
+                    processor.on_start(span, parent_context=None)
+                else:
+                    context.run(processor.on_start, span, parent_context=None)
         return span
+
+    def heard(self) -> bool:
+        """Say whether processors have to be told of starts."""
+        listeners = self.processor._span_processors  # type: ignore[attr-defined]  # noqa: SLF001  # has no public name
+        if listeners is not self._listeners:
+            self._look(listeners)
+        return self._starts
+
+    def plain(self) -> bool:
+        """Say whether nobody is told of a span before it has ended."""
+        listeners = self.processor._span_processors  # type: ignore[attr-defined]  # noqa: SLF001  # has no public name
+        if listeners is not self._listeners:
+            self._look(listeners)
+        return self._unheard
+
+    def hand_on(
+        self,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext,
+        start_ns: int,
+        end_ns: int,
+        attributes: dict[str, Any],
+        links: Sequence[Link],
+        kind: SpanKind | None = None,
+    ) -> None:
+        """Tell the processors of a span that has ended.
+
+        Args:
+            name: its name.
+            context: its identity.
+            parent: identity of the span around it.
+            start_ns: when it started, in nanoseconds since the epoch.
+            end_ns: when it ended, likewise.
+            attributes: its own; values as the SDK would have them.
+            links: to other spans.
+            kind: None where it is internal.
+        """
+        bounded = _new(BoundedAttributes)
+        bounded._dict = attributes  # noqa: SLF001  # they are clean
+        bounded.maxlen = self._most
+        bounded.dropped = 0
+        bounded.max_value_len = None
+        bounded._lock = _reading  # type: ignore[assignment]  # noqa: SLF001  # as the SDK's constructor, see there
+        bounded._immutable = True  # noqa: SLF001  # likewise
+        readable = _new(ReadableSpan)
+        readable.__dict__ = record = self.record.copy()
+        record["_name"] = name
+        record["_context"] = context
+        record["_parent"] = parent
+        record["_start_time"] = start_ns
+        record["_end_time"] = end_ns
+        record["_attributes"] = bounded
+        if kind is not None:
+            record["_kind"] = kind
+        if links:
+            record["_links"] = tuple(links)
+        listeners = self.processor._span_processors  # type: ignore[attr-defined]  # noqa: SLF001  # has no public name
+        if listeners is not self._listeners:
+            self._look(listeners)
+        for one in listeners:
+            one.on_end(readable)
 
     def _look(self, listeners: tuple[Any, ...]) -> None:
         """Find out whom starts and endings have to be told."""
         self._listeners = listeners
         self._starts = any(_has(one, "on_start", NO_STARTS) for one in listeners)
-        nothing = (SpanProcessor._on_ending,)  # noqa: SLF001  # the SDK's hook has this name
-        self.endings = any(_has(one, "_on_ending", nothing) for one in listeners)
+        self.endings = any(_has(one, "_on_ending", NO_ENDINGS) for one in listeners)
+        self._unheard = not (self._starts or self.endings or self._metrics_kept)
+
+
+def link_to(context: SpanContext) -> Link:
+    """Return a link without attributes, as the class makes it, for a third of the time."""
+    link = _new(Link)
+    link._context = context  # noqa: SLF001  # as the SDK's constructor
+    link._attributes = EMPTY  # noqa: SLF001  # likewise
+    return link
 
 
 def _has(processor: Any, hook: str, nothing: tuple[Any, ...]) -> bool:
     """Say whether a processor does anything at a hook."""
     own = getattr(processor, "__dict__", {})
     return hook in own or getattr(type(processor), hook, None) not in nothing
+
+
+class Sight(Protocol):
+    """What a hull is the span of."""
+
+    became: bool
+    """Whether the hull has become one of the SDK's."""
+
+    def contents(self) -> dict[str, Any]:
+        """Return what it holds."""
 
 
 class LeanSpan(OwnSpan):
@@ -251,13 +348,25 @@ class LeanSpan(OwnSpan):
     _held_links: Sequence[Link] = ()
     _maker: Maker
     home: Home | None = None
+    sight: Sight | None = None
+    """Where a hull finds what it is asked for."""
 
     def __getattr__(self, name: str) -> Any:
+        if self.sight is not None:
+            self._fill(self.sight)
+            if name in self.__dict__:
+                return self.__dict__[name]
         if name not in LAZY:
             msg = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(msg)
         self._become()
         return self.__dict__[name]
+
+    def _fill(self, sight: Sight) -> None:
+        """Hold what it would have been made with; whatever it has by now stays."""
+        mine = self.__dict__
+        for name, value in sight.contents().items():
+            mine.setdefault(name, value)
 
     @property
     def touched(self) -> bool:
@@ -272,6 +381,24 @@ class LeanSpan(OwnSpan):
             mine = self.__dict__
             if "_lock" not in mine:
                 mine.update(made)
+            if self.sight is not None:
+                self.sight.became = True
+
+    def seal(self, sight: Sight, end_ns: int) -> bool:
+        """End a hull, unless it has become one of the SDK's.
+
+        Args:
+            sight: its own.
+            end_ns: when, in nanoseconds since the epoch.
+
+        Returns:
+            Whether it was one still.
+        """
+        with _becoming:
+            bare = not sight.became
+            if bare:
+                self._end_time = end_ns
+        return bare
 
     def _made(self) -> dict[str, Any]:
         """Return what makes it one of the SDK's."""
@@ -305,6 +432,8 @@ class LeanSpan(OwnSpan):
             end_ns: when, in nanoseconds since the epoch.
         """
         mine = self.__dict__
+        if self.sight is not None:
+            self._fill(self.sight)
         with _becoming:
             # From here on nobody else can end it; or somebody did something with it.
             bare = "_lock" not in mine
@@ -333,23 +462,16 @@ class LeanSpan(OwnSpan):
         if "_lock" in mine or self.causes:
             super().leave()
             return
-        maker = self._maker
-        attributes = _new(BoundedAttributes)
-        attributes.__dict__ = maker.attributes.copy()
-        attributes._dict = mine["_held"]  # noqa: SLF001  # they are clean
-        readable = _new(ReadableSpan)
-        readable.__dict__ = record = maker.record.copy()
-        record["_name"] = mine["_name"]
-        record["_context"] = unsampled(mine["identity"]) if self.omitted else mine["identity"]
-        record["_parent"] = mine["_parent"]
-        record["_start_time"] = mine["_start_time"]
-        record["_end_time"] = mine["_end_time"]
-        record["_attributes"] = attributes
-        if "_kind" in mine:
-            record["_kind"] = mine["_kind"]
-        if "_held_links" in mine:
-            record["_links"] = tuple(mine["_held_links"])
-        maker.processor.on_end(readable)
+        self._maker.hand_on(
+            mine["_name"],
+            unsampled(mine["identity"]) if self.omitted else mine["identity"],
+            mine["_parent"],
+            mine["_start_time"],
+            mine["_end_time"],
+            mine["_held"],
+            mine.get("_held_links", ()),
+            mine.get("_kind"),
+        )
 
 
 def _renew() -> None:

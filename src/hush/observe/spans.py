@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext, Tracer
 
     from hush.observe.lean_live import LeanLive
+    from hush.observe.lean_lookout import LeanLookout
     from hush.observe.lean_span import Maker
     from hush.observe.own_span import OwnSpan
     from hush.runtime.instrument import Ending, Observation, Scope
@@ -73,12 +74,16 @@ class TracingInstrument:
         self.observe_safely: Callable[..., LeanLive | None] | None = None
         """Opens a span that never raises, where a lean one can be had, and gives None where
         not; takes the scope and what gets faults."""
+        self.lookout_safely: Callable[..., LeanLookout | None] | None = None
+        """Looks out from the current context, likewise; takes what gets faults."""
         if type(tracer).__module__.startswith("opentelemetry.sdk."):
             from hush.observe.lean_live import open_lean  # noqa: PLC0415  # there need not be an SDK
+            from hush.observe.lean_lookout import lean_lookout  # noqa: PLC0415  # likewise
             from hush.observe.own_span import adopt  # noqa: PLC0415  # likewise
 
             self._adopt = adopt
             self.observe_safely = partial(open_lean, tracer)
+            self.lookout_safely = partial(lean_lookout, tracer)
 
     def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
         """Open a span for as long as the context manager is open."""

@@ -9,6 +9,7 @@ for, it does not.
 from __future__ import annotations
 
 import math
+from functools import partial
 from inspect import isawaitable
 from time import perf_counter
 from types import CoroutineType
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from hush.plan.plan import NodePlan
     from hush.runtime.instrument import Ending
+    from hush.runtime.lookout import Lookout, Sight
     from hush.runtime.node_run import Release
     from hush.runtime.state import Frame, Run
 
@@ -51,18 +53,23 @@ class DirectRun(NodeRun):
     """
 
     __slots__ = (
+        "_around",
         "_began",
         "_context",
         "_coroutine",
+        "_lookout",
         "_manager",
         "_outer",
+        "_sight",
         "_waited",
         "stamp",
         "token",
         "writes",
     )
 
-    def __init__(self, frame: Frame, run: Run, outer: Lineage, depth: int) -> None:
+    def __init__(
+        self, frame: Frame, run: Run, outer: Lineage, depth: int, lookout: Lookout | None
+    ) -> None:
         """Prepare to run nodes.
 
         Args:
@@ -70,6 +77,7 @@ class DirectRun(NodeRun):
             run: the run that they belong to; it has no listeners.
             outer: what contains the nodes.
             depth: frames of calls that the current task holds for the graphs around them.
+            lookout: watches where they begin; None where the instrument has to be asked.
         """
         self.frame = frame
         self.run = run
@@ -80,6 +88,10 @@ class DirectRun(NodeRun):
         self.left_at = math.inf
         self.loop_wait_s = 0.0
         self.stamp = stamp_here()
+        self._lookout = lookout
+        self._around: Sight | None = None
+        self._sight: Sight | None = None
+        """The node's observation, where it comes from the lookout."""
         self._outer = outer
         self._coroutine: Coroutine[Any, Any, Any] | None = None
         self.token: object = None
@@ -109,7 +121,9 @@ class DirectRun(NodeRun):
             BaseException: as :meth:`NodeRun.execute`.
         """
         try:
-            if self.open(node, release, context) or late:
+            path = f"{self.frame.path}.{node.name}"
+            self.run.state.started(self.frame, path)
+            if self.open(node, release, context, path) or late:
                 await self.stamp.breathe()
             outputs = self.start()
             if outputs is None:
@@ -122,38 +136,64 @@ class DirectRun(NodeRun):
         except BaseException as error:  # noqa: BLE001  # raised again unless it is a failure
             return await self.unusual(error)
 
-    def open(self, node: NodePlan, release: Release, context: Context) -> bool:
+    def go_inside(self, around: Sight | None) -> None:
+        """Be in an item from now on.
+
+        Args:
+            around: the item, where the lookout watches it; None where it is the current one.
+        """
+        self._around = around
+
+    def open(self, node: NodePlan, release: Release, context: Context, path: str) -> bool:
         """Begin to watch a node.
+
+        Args:
+            node: comes to one call.
+            release: what let it start.
+            context: its own.
+            path: of the node; not asked for where nobody watches.
 
         Returns:
             Whether it is the loop's turn first.
         """
-        run, frame = self.run, self.frame
+        run, stamp = self.run, self.stamp
         self.node, self.release, self._context = node, release, context
         self.left_at = math.inf
         run.started += 1
-        run.state.started(frame, node.name)
         if run.watched:
-            self._began = run.clock()
-            facts: dict[str, Any] = {
-                semconv.NODE_NAME: node.name,
-                semconv.NODE_PATH: f"{frame.path}.{node.name}",
-                semconv.NODE_KIND: node.kind,
-            }
-            by, after, more, _ = release
-            if more:
-                facts |= more
-            scope = Scope("node", node.name, facts, by, by is None, after)
-            # Where user code runs, and nowhere else, is the span the current one.
-            opened = self.stamp.step(self, context.run, begin, run.instrument, scope)
-            self._manager, self.seen = opened
-            self.token = self.seen.token
+            self._watch(node, release, context, path)
         now = perf_counter()
-        if now - self.stamp.breath_at <= BREATH_S:
+        if now - stamp.breath_at <= BREATH_S:
             return False
         # It might begin now; what others make of the loop's turn counts as waiting for them.
         self.left_at = now
         return True
+
+    def _watch(self, node: NodePlan, release: Release, context: Context, path: str) -> None:
+        run, lookout, name = self.run, self._lookout, node.name
+        self._began = run.clock()
+        by, after, more, _ = release
+        if lookout is not None:
+            facts = (self._around, context, name, path, node.kind, more, by, after)
+            if lookout.heard:
+                sight = self.stamp.step(self, lookout.node, *facts)
+            else:
+                sight = lookout.node(*facts)
+            self._sight = self.seen = sight
+            self.token = sight.token
+            return
+        known: dict[str, Any] = {
+            semconv.NODE_NAME: name,
+            semconv.NODE_PATH: path,
+            semconv.NODE_KIND: node.kind,
+        }
+        if more:
+            known |= more
+        scope = Scope("node", name, known, by, by is None, after)
+        # Where user code runs, and nowhere else, is the span the current one.
+        opened = self.stamp.step(self, context.run, begin, run.instrument, scope)
+        self._manager, self.seen = opened
+        self.token = self.seen.token
 
     def start(self) -> Mapping[str, Any] | None:
         """Make the first step.
@@ -161,13 +201,15 @@ class DirectRun(NodeRun):
         Returns:
             The node's outputs; None where it waits for something.
         """
-        result = self.stamp.step(self, self._context.run, self._begin)
+        result = self.stamp.step_in(self, self._context, self._begin, self._begun)
+        return None if self._coroutine is not None else result
+
+    def _begun(self, result: Any) -> None:
+        """Take what came of the first step."""
         if self._coroutine is not None:
             self._waited = result
-            return None
-        if self.seen is not None:
-            self._close(OK)
-        return result  # type: ignore[no-any-return]  # outputs, see _begin
+        elif self.seen is not None:
+            self._close_well()
 
     async def go_on(self) -> Mapping[str, Any]:
         """Make the other steps; return the node's outputs."""
@@ -177,26 +219,52 @@ class DirectRun(NodeRun):
         returned = await resumed(context, coroutine, self, self._waited)
         # This goes on at once: it waits for nobody in between.
         self.left_at = math.inf
-        outputs: Mapping[str, Any] = self.stamp.step(self, context.run, self._finish, returned)
-        if self.seen is not None:
-            self._close(OK)
-        return outputs
+        return self.stamp.step_in(self, context, partial(self._finish, returned), self._gone)
 
-    def _close(self, ending: Ending | None, error: BaseException | None = None) -> None:
-        seen, manager = self.seen, self._manager
+    def _gone(self, _outputs: object) -> None:
+        if self.seen is not None:
+            self._close_well()
+
+    def _close_well(self) -> None:
+        """End the observation in the step in which the node has ended well."""
+        sight = self._sight
+        if sight is None or self.loop_wait_s or self.blocked_s:
+            self._tell_times()
+            self._seen_off(OK)
+            return
+        self.seen = self._sight = None
+        run_s = self.run.clock() - self._began
+        self.over = True
+        self.left_at = math.inf
+        sight.end_well(run_s)
+
+    def _tell_times(self) -> None:
+        seen = self.seen
         assert seen is not None  # noqa: S101  # asked by who calls
-        self.seen = None
         seen.annotate(semconv.RUN_S, self.run.clock() - self._began)
         if self.loop_wait_s:
             seen.annotate(semconv.WAIT_LOOP_S, self.loop_wait_s)
         self.blocked_s = self.loop_wait_s = 0.0
+
+    def _seen_off(self, ending: Ending | None, error: BaseException | None = None) -> None:
+        seen, sight = self.seen, self._sight
+        assert seen is not None  # noqa: S101  # asked by who calls
+        self.seen = self._sight = None
         if ending is not None:
             seen.end(ending)
         # What whoever watches does now is not the node's doing.
         self.over = True
         self.left_at = math.inf
+        if sight is None:
+            finish(self._manager, self._context, error)
+        else:
+            sight.end_outside(error)
+
+    def _close(self, ending: Ending | None, error: BaseException | None = None) -> None:
+        """End the observation in a step of its own."""
+        self._tell_times()
         try:
-            self.stamp.step(self, finish, manager, self._context, error)
+            self.stamp.step(self, self._seen_off, ending, error)
         finally:
             self.over = False
 
@@ -204,6 +272,8 @@ class DirectRun(NodeRun):
         """Make the first step; return how it ended, or what the coroutine waits for."""
         direct = self.node.direct
         assert direct is not None  # noqa: S101  # only such nodes come here
+        if self._sight is not None:
+            self._sight.enter()
         inputs = resolved(self.node, self.frame)
         try:
             returned = direct.call(**inputs)
@@ -224,6 +294,13 @@ class DirectRun(NodeRun):
 
     def _finish(self, returned: Any) -> Mapping[str, Any]:
         node = self.node
+        if type(returned) is dict and node.copies is not None:
+            for key in node.expected:
+                if key not in returned:
+                    break
+            else:
+                self.writes = None
+                return returned
         if type(returned) is not dict:
             direct = node.direct
             assert direct is not None  # noqa: S101  # as above

@@ -22,6 +22,7 @@ from hush.runtime.failing import BodyFailedError, failure_of
 from hush.runtime.isolation import isolated
 from hush.runtime.item_run import ItemRun
 from hush.runtime.lineage import Blame, Lineage
+from hush.runtime.lookout import lookout_here
 from hush.runtime.map_trail import MapTrail
 from hush.runtime.outcomes import Outcomes
 from hush.runtime.presence import MapNow, NodeNow, WaitNow
@@ -85,6 +86,7 @@ class _FanOut:
         )
         self.lineage = Lineage(ctx.place.lineage)
         self.context = copy_context()
+        self.lookout = lookout_here(self.run.instrument)
         self.policy = Policy(request.retry, request.timeout_s, request.deadline_s)
         self.clock = self.run.clock
         self.ready_at = self.clock()
@@ -196,7 +198,7 @@ class _FanOut:
             verdict.start(began)
             try:
                 if direct is not None:
-                    record = await direct.call(*facts, self.context)
+                    record = await direct.call(*facts, self.context, began)
                     previous, failed, trail = direct.token, direct.error, direct.trail_now
                 else:
                     outcome = await self._item(depth, *facts)
@@ -223,6 +225,7 @@ class _FanOut:
         if body.line is None or not self.run.straight or not self.policy.trivial:
             return None
         item = DirectItem(
+            lookout=self.lookout,
             run=self.run,
             body=body,
             owner=self.ctx.path,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from contextvars import Context
     from types import TracebackType
 
+    from hush.runtime.lookout import Lookout
+
 __all__ = (
     "NULL_INSTRUMENT",
     "NULL_OBSERVATION",
@@ -202,6 +204,7 @@ class Guard:
         self._on_fault = on_fault
         self._logged = False
         self._safely = getattr(instrument, "observe_safely", None)
+        self._lookout = getattr(instrument, "lookout_safely", None)
         self._told = self.fault
 
     def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
@@ -211,6 +214,10 @@ class Guard:
         if self._safely is not None:
             manager = self._safely(scope, self._told)
         return _Guarded(self, scope) if manager is None else manager
+
+    def lookout(self) -> Lookout | None:
+        """Return what watches the straight way in the current context, where there is such."""
+        return None if self._lookout is None else self._lookout(self._told)
 
     def inside(self, seen: Observation) -> Instrument:
         """Return what has to watch what begins inside of an observation.

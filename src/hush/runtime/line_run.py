@@ -11,8 +11,10 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from hush.runtime import presence
+from hush.runtime.chronicle import NO_FACTS
 from hush.runtime.direct_run import DirectRun
 from hush.runtime.failing import BodyFailedError
+from hush.runtime.lookout import lookout_here
 from hush.runtime.node_run import AT_ONCE, Release
 from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.trail import NO_TRAIL, along, shortened
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextvars import Context
 
+    from hush.runtime.lookout import Lookout, Sight
     from hush.runtime.node_run import Done
     from hush.runtime.state import Frame, Run
     from hush.runtime.trail import Trail
 
 __all__ = ("LineRun", "run_line")
+
+_new_tuple = tuple.__new__
 
 
 async def run_line(frame: Frame, run: Run) -> Trail:
@@ -41,10 +46,10 @@ async def run_line(frame: Frame, run: Run) -> Trail:
     Raises:
         BodyFailedError: a node failed.
     """
-    line = LineRun(run, frame)
+    line = LineRun(run, frame, lookout_here(run.instrument))
     presence.enter(line)
     try:
-        await line.drive(copy_context())
+        await line.drive(copy_context(), None, run.clock())
         return line.trail()
     except BaseException as error:
         if not isinstance(error, Exception):
@@ -59,47 +64,54 @@ class LineRun:
 
     __slots__ = ("_direct", "_frame", "_node", "_since", "_took", "run")
 
-    def __init__(self, run: Run, frame: Frame) -> None:
+    def __init__(self, run: Run, frame: Frame, lookout: Lookout | None) -> None:
         """Prepare to run lines.
 
         Args:
             run: the run that they belong to.
             frame: values of the first one.
+            lookout: watches where they begin; None where the instrument has to be asked.
         """
         self.run = run
         self._frame = frame
-        self._direct = DirectRun(frame, run, frame.lineage, frame.depth + 1)
+        self._direct = DirectRun(frame, run, frame.lineage, frame.depth + 1, lookout)
         self._took: list[float] = []
         self._node = -1
         """Index of the node that is running."""
         self._since = 0.0
 
-    def renew(self) -> None:
-        """Take another line of the same plan, which the frame holds now."""
-        self._took = []
-
-    async def drive(self, context: Context) -> None:
-        """Run the line.
+    async def drive(self, context: Context, around: Sight | None, began: float) -> float:
+        """Run the line that the frame holds now.
 
         Args:
             context: each node gets a copy of it.
+            around: the item that it is in, where the lookout watches that.
+            began: the instant, by the run's clock.
+
+        Returns:
+            When it ended.
 
         Raises:
             BodyFailedError: a node failed.
         """
-        run, frame, direct, took = self.run, self._frame, self._direct, self._took
+        run, frame, direct = self.run, self._frame, self._direct
         nodes, line, clock, release = frame.plan.nodes, frame.plan.line, run.clock, AT_ONCE
-        values, wrote, copy = frame.values, frame.wrote, context.copy
+        values, wrote, copy, base = frame.values, frame.wrote, context.copy, frame.path
         cancelled, watched, top = run.caller.cancelled, run.watched, frame.index is None
+        took: list[float] = []
+        state = run.state
         assert line is not None  # noqa: S101  # see Plan.line
         outputs: Mapping[str, Any] | None = None
         failed: Done | None = None
-        self._since = clock()
+        self._took, self._since = took, began
+        direct.go_inside(around)
         for i in line:
             self._node = i
             node = nodes[i]
+            path = f"{base}.{node.name}"
+            state.started(frame, path)
             try:
-                if direct.open(node, release, copy()):
+                if direct.open(node, release, copy(), path):
                     await direct.stamp.breathe()
                 outputs = direct.start()
                 if outputs is None:
@@ -123,19 +135,22 @@ class LineRun:
             if direct.writes is not None:
                 for key, value in direct.writes.items():
                     frame.write(key, value)
-            else:
-                for key, name in node.copies or ():
+            elif node.copies:
+                for key, name in node.copies:
                     if name in outputs:
                         values[key] = outputs[name]
                         wrote[key] = None
             if top:
-                run.state.keep(f"{frame.path}.{node.name}", outputs)
+                state.keep(path, outputs)
             if cancelled():
                 # A node's code has caught what asyncio delivers only once.
                 await run.caller.give_way()
             if watched:
-                release = Release(direct.token, (direct.token,))
+                token = direct.token
+                # As the class makes it, for a third of the time.
+                release = _new_tuple(Release, (token, (token,), NO_FACTS, None))
         self._node = -1
+        return self._since
 
     def trail(self) -> Trail:
         """Return the critical path up to now."""

@@ -162,7 +162,7 @@ class NodeRun:
         """
         node, run, path = self.node, self.run, self.path
         run.started += 1
-        run.state.started(self.frame, node.name)
+        run.state.started(self.frame, path)
         events = run.events
         began = run.clock()
         ending = OK

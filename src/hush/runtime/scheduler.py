@@ -26,6 +26,7 @@ from hush.runtime.failing import BodyFailedError
 from hush.runtime.isolation import isolated
 from hush.runtime.line_run import run_line
 from hush.runtime.lineage import Blame, Lineage
+from hush.runtime.lookout import lookout_here
 from hush.runtime.node_run import AT_ONCE, Done, NodeRun, Release
 from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.ready_set import ReadySet, Status, Step
@@ -93,6 +94,7 @@ class _GraphRun:
         self.ready = ReadySet(frame.plan.shape)
         self.lineage = Lineage(frame.lineage)
         self.context = copy_context()
+        self.lookout = lookout_here(run.instrument)
         self.chronicle = Chronicle(frame.plan, self.ready)
         self.tokens: list[object] = [None] * len(frame.plan.nodes)
         self.failures: list[Failure] = []
@@ -168,7 +170,7 @@ class _GraphRun:
         i, release = turn
         node = self.plan.nodes[i]
         if node.direct is not None and self.run.straight:
-            direct = DirectRun(self.frame, self.run, self.lineage, depth)
+            direct = DirectRun(self.frame, self.run, self.lineage, depth, self.lookout)
             context, late = self.context.copy(), bool(self.failures)
             try:
                 done = await direct.call(node, release, context, self._share, late=late)

@@ -163,19 +163,19 @@ class RunState:
         """The same for each model that was asked for."""
         return dict(self.ledger.by_model)
 
-    def started(self, frame: Frame, name: str) -> None:
+    def started(self, frame: Frame, path: str) -> None:
         """Record a start.
 
         Args:
             frame: values of the graph.
-            name: the node.
+            path: of the node.
         """
         if frame.index is not None:
             if self._in_items >= ITEM_LIMIT:
                 self.omitted += 1
                 return
             self._in_items += 1
-        self.execution_order.append(f"{frame.path}.{name}")
+        self.execution_order.append(path)
 
     def keep(self, path: str, outputs: Mapping[str, Any]) -> None:
         """Record the outputs of a node outside of items."""

@@ -18,6 +18,7 @@ from hush.runtime.starvation import Processor, Starvation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
 __all__ = ("BLOCKED_S", "Owner", "Stamp", "all_stamps", "lost_s", "stamp_here", "starvation")
 
@@ -39,6 +40,8 @@ class Owner(Protocol):
 
     left_at: float
     """When its last step ended; written by the stamp."""
+    over: bool
+    """Whether what it does now is not its doing any more."""
 
     def kept_waiting(self, held_from: float, held_until: float) -> None:
         """Hear that it goes on as soon as others no longer hold the loop.
@@ -145,6 +148,42 @@ class Stamp:
                 self.settle(owner)
             self.owner, self.since = outer, outer_since
             self.inner_s = outer_inner + lasted
+
+    def step_in(
+        self, owner: Owner, context: Context, begin: Callable[[], T], end: Callable[[T], object]
+    ) -> T:
+        """Run a step that may be the last of its owner's, and what follows the last one.
+
+        As two calls of :meth:`step`, with one reading of the clock for the end of the one and
+        the start of the other.
+
+        Args:
+            owner: whose it is.
+            context: entered for the step.
+            begin: does it.
+            end: called after it, outside of the context, with what came of it; says with the
+                owner's ``over`` that it is not the owner's doing.
+        """
+        outer, outer_since, outer_inner = self.owner, self.since, self.inner_s
+        self.owner, self.inner_s = owner, 0.0
+        began = self.since = perf_counter()
+        if began < self.at_once_until:
+            owner.kept_waiting(self.held_from, self.held_until)
+        try:
+            result = context.run(begin)
+            now = perf_counter()
+            if now - began - self.inner_s > BLOCKED_S:
+                self.settle(owner)
+            self.since, self.inner_s = now, 0.0
+            end(result)
+            return result
+        finally:
+            owner.left_at = now = perf_counter()
+            if now - self.since - self.inner_s > BLOCKED_S:
+                self.settle(owner)
+            self.owner, self.since = outer, outer_since
+            self.inner_s = outer_inner + (now - began)
+            owner.over = False
 
     def settle(self, owner: Owner) -> None:
         """Tell an owner if its present step has lasted too long already.
