@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from hush.runtime.instrument import Ending, Observation
+    from hush.runtime.remote.passage import Passage
 
 __all__ = ("ObservationBefore",)
 
@@ -87,3 +88,11 @@ class ObservationBefore:
         """Keep how it ends, and hand it on."""
         self._ending = ending
         self._seen.end(ending)
+
+    def carrier(self) -> Mapping[str, str]:
+        """Return that of the observation behind."""
+        return self._seen.carrier()
+
+    def adopt(self, seen_elsewhere: bytes, passage: Passage) -> None:
+        """Hand on what was observed elsewhere."""
+        self._seen.adopt(seen_elsewhere, passage)

@@ -43,11 +43,15 @@ class Count:
         self._outer = outer
         self.omitted = 0
 
-    def add(self) -> None:
-        """Count one span."""
+    def add(self, spans: int = 1) -> None:
+        """Count some more.
+
+        Args:
+            spans: how many.
+        """
         count: Count | None = self
         while count is not None:
-            count.omitted += 1
+            count.omitted += spans
             count = count._outer  # noqa: SLF001  # same class
 
 

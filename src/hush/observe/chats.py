@@ -13,7 +13,7 @@ from hush.observe.before import ObservationBefore
 from hush.observe.pins import ours
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from hush.runtime.instrument import Ending, Instrument, Observation, Scope
@@ -65,6 +65,14 @@ class ChatInstrument(ABC):
             self._on_fault(error)
             return manager
         return _Heard(manager, listener, self._on_fault)
+
+    def elsewhere(self) -> Mapping[str, Any]:
+        """Return what the instrument inside does."""
+        return self._inner.elsewhere()
+
+    def absorb(self, counted_elsewhere: bytes) -> None:
+        """Hand on what was counted elsewhere."""
+        self._inner.absorb(counted_elsewhere)
 
     @abstractmethod
     def _listener(self, scope: Scope) -> Listener:

@@ -8,6 +8,7 @@ to both. See :mod:`hush.observe.messages` for what becomes of them before they l
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from hush.observe.chats import Listener
     from hush.runtime.instrument import Ending, Instrument, Scope
 
-__all__ = ("Capture", "ContentInstrument", "capture_wanted")
+__all__ = ("Capture", "ContentInstrument", "capture_as_told", "capture_wanted")
 
 _PREFIXES: Final = ("gen_ai.", "server.")
 """Facts that the event repeats: those of the convention, which it shares with the span."""
@@ -45,6 +46,8 @@ class Capture:
         return self.on_span or self.in_event
 
 
+ON_SPAN: Final = "content_on_span"
+"""What a driver says to its workers."""
 _NOWHERE: Final = Capture()
 _MODES: Final = {
     "NO_CONTENT": _NOWHERE,
@@ -53,6 +56,8 @@ _MODES: Final = {
     "SPAN_AND_EVENT": Capture(on_span=True, in_event=True),
 }
 
+_told: ContextVar[Capture | None] = ContextVar("hush_capture", default=None)
+"""What a driver has said, in a worker; None elsewhere."""
 _logged: set[str] = set()
 """Unknown values that the log has been told of."""
 
@@ -65,6 +70,9 @@ def capture_wanted() -> Capture:
         nowhere, and is logged once; so does ``true``, of which older instrumentations
         made an event, others a span: who means either must say which.
     """
+    told = _told.get()
+    if told is not None:
+        return told
     said = os.environ.get(semconv.CAPTURE_VARIABLE, "").strip()
     if not said:
         return _NOWHERE
@@ -79,6 +87,15 @@ def capture_wanted() -> Capture:
             valid=", ".join(_MODES),
         )
     return _NOWHERE
+
+
+def capture_as_told(facts: Mapping[str, Any]) -> None:
+    """Let a driver say where content may go, in this context, whatever the environment says.
+
+    Args:
+        facts: what its instrument said.
+    """
+    _told.set(Capture(on_span=True) if facts.get(ON_SPAN) else _NOWHERE)
 
 
 class ContentInstrument(ChatInstrument):
@@ -102,6 +119,14 @@ class ContentInstrument(ChatInstrument):
         super().__init__(inner, on_fault)
         self._capture = capture
         self._logger = _event_logger(provider) if capture.in_event else None
+
+    def elsewhere(self) -> Mapping[str, Any]:
+        """Return what the instrument inside does, and whether spans take content.
+
+        Events are not sent back by workers, so there are none.
+        """
+        inner = self._inner.elsewhere()
+        return {**inner, ON_SPAN: True} if inner and self._capture.on_span else inner
 
     def _listener(self, scope: Scope) -> Listener:
         return _Conversation(scope.facts, self._logger, on_span=self._capture.on_span)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from hush.observe.lean_span import Maker
     from hush.runtime.instrument import Ending, Scope
+    from hush.runtime.remote.passage import Passage
 
 __all__ = ("LeanLive", "clean_lists", "current_context", "open_lean", "put_in")
 
@@ -221,5 +222,21 @@ class LeanLive(_Live):
             return
         try:
             super().event(name, facts)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._on_fault(error)
+
+    def carrier(self) -> Mapping[str, str]:
+        """Return the headers by which what runs elsewhere is seen inside of it."""
+        try:
+            return super().carrier()
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._on_fault(error)
+            return {}
+
+    def adopt(self, seen_elsewhere: bytes, passage: Passage) -> None:
+        """Take in what was observed elsewhere inside of it."""
+        try:
+            if self._recording:
+                self._take_in(self.maker.tracer, seen_elsewhere, passage)
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self._on_fault(error)

@@ -56,6 +56,11 @@ class LineHandler(logging.Handler):
         self.hidden: frozenset[str] = frozenset()
 
     @property
+    def style(self) -> LogStyle:
+        """How lines are written."""
+        return self._style
+
+    @property
     def stream(self) -> IO[str] | None:
         """Where lines go now; None where there is no such stream."""
         if isinstance(self._stream, str):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from hush.observe.log_output import LogStyle, StreamName
 
-__all__ = ("LoggingSetUp", "configure_logging")
+__all__ = ("LoggingSetUp", "configure_logging", "lines_now", "write_lines_like")
 
 STYLES = ("auto", "json", "console")
 
@@ -178,6 +178,27 @@ def configure_logging(
         settings.placed = True
         _current = made_now
     return made_now
+
+
+def lines_now() -> tuple[LogStyle, int] | None:
+    """Return style and least level of the lines that are written; None where none are."""
+    with _lock:
+        if _current is None:
+            return None
+        styles = [one.style for one in _current.handlers if isinstance(one, LineHandler)]
+        return (styles[0], logging.getLogger().level) if styles else None
+
+
+def write_lines_like(told: tuple[LogStyle, int] | None) -> None:
+    """Write lines to standard error as a driver does, unless this process writes some already.
+
+    Args:
+        told: what :func:`lines_now` returned there.
+    """
+    with _lock:
+        if told is not None and _current is None:
+            style, level = told
+            configure_logging(style, level=level, stream="stderr", export=False)
 
 
 def _flushed(handler: logging.Handler, timeout_s: float) -> bool:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hush import semconv
 from hush.observe.chats import ChatInstrument
+from hush.observe.counted_elsewhere import COUNTED, unpack_points
 from hush.observe.describing import error_type_of, value_of
 from hush.observe.labels import Values
+from hush.observe.settings import REDACTOR, settings
 from hush.observe.workflow_meters import WorkflowMeters
 from hush.observe.workflows import RunMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from opentelemetry.metrics import Meter
@@ -97,6 +99,33 @@ class Meters:
         self.models = Values(semconv.OTHER)
         self.workflows = WorkflowMeters(meter)
         self.errors = self.workflows.errors
+        self._calls = {
+            semconv.METRIC_GEN_AI_DURATION: self.duration.record,
+            semconv.METRIC_GEN_AI_TIME_TO_FIRST_CHUNK: self.first_chunk.record,
+            semconv.METRIC_GEN_AI_TOKENS: self.tokens.record,
+            semconv.METRIC_LLM_COST: self.cost.add,
+        }
+
+    def replay(self, name: str, labels: Mapping[str, Any], amounts: Iterable[float]) -> None:
+        """Count what was counted elsewhere by the same metric.
+
+        Args:
+            name: the metric's; what is not known here is left out.
+            labels: as they were there; they are bounded here too.
+            amounts: one after the other.
+        """
+        record = self._calls.get(name)
+        if record is None:
+            self.workflows.replay(name, labels, amounts)
+            return
+        bounded = dict(labels)
+        if semconv.GEN_AI_RESPONSE_MODEL in bounded:
+            model = bounded[semconv.GEN_AI_RESPONSE_MODEL]
+            bounded[semconv.GEN_AI_RESPONSE_MODEL] = self.models.bounded(model)
+        if semconv.ERROR_TYPE in bounded:
+            bounded[semconv.ERROR_TYPE] = self.errors.bounded(bounded[semconv.ERROR_TYPE])
+        for amount in amounts:
+            record(amount, bounded)
 
 
 class MeteringInstrument(ChatInstrument):
@@ -126,6 +155,26 @@ class MeteringInstrument(ChatInstrument):
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self._on_fault(error)
             return manager
+
+    def elsewhere(self) -> Mapping[str, Any]:
+        """Return what the instrument inside does, and that workers are to count."""
+        return {**self._inner.elsewhere(), REDACTOR: settings.redactor, COUNTED: True}
+
+    def absorb(self, counted_elsewhere: bytes) -> None:
+        """Count what was counted elsewhere."""
+        try:
+            for name, labels, amounts in unpack_points(counted_elsewhere):
+                self._meters.replay(name, labels, amounts)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._on_fault(error)
+
+    def of_graph(self, name: str) -> None:
+        """Take over the name of the graph of a run that goes on elsewhere.
+
+        Args:
+            name: the graph's.
+        """
+        self._run.of_graph(name)
 
     def _listener(self, scope: Scope) -> Listener:
         return _Measured(self._meters, scope.facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hush.observe.redaction import redact_secrets
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from hush.observe.redaction import Redactor
     from hush.observe.spooling import SpoolChoice
 
-__all__ = ("Settings", "settings")
+__all__ = ("REDACTOR", "Settings", "settings")
+
+REDACTOR: Final = "redactor"
+"""What texts pass in workers, as a driver says it to them: what they pass in the driver."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from hush.observe.lean_span import Maker
     from hush.observe.own_span import OwnSpan
     from hush.runtime.instrument import Ending, Observation, Scope
+    from hush.runtime.remote.passage import Passage
 
-__all__ = ("TracingInstrument",)
+__all__ = ("Gatherer", "TracingInstrument", "gathering")
 
 Adopt: TypeAlias = "Callable[[Span, SpanContext, Item, Count], OwnSpan | None]"
 
@@ -52,6 +53,17 @@ NODE_LEVELS = frozenset(("node", "graph", "map", "loop"))
 
 FAILED = frozenset((semconv.OUTCOME_ERROR, semconv.OUTCOME_TIMEOUT, semconv.OUTCOME_HANDLED))
 """Outcomes of items that a budget keeps first."""
+
+
+class Gatherer(Protocol):
+    """Takes the spans of an attempt in a worker."""
+
+    def begin(self) -> tuple[Item, Around]:
+        """Return what decides on them, and what those inside are in."""
+
+
+gathering: ContextVar[Gatherer | None] = ContextVar("hush_gathering", default=None)
+"""What takes spans here; None outside of workers."""
 
 _open: ContextVar[_Live | None] = ContextVar("hush_open_span", default=None)
 
@@ -88,6 +100,17 @@ class TracingInstrument:
     def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
         """Open a span for as long as the context manager is open."""
         return _Live(self._tracer, scope, self._adopt)
+
+    def elsewhere(self) -> Mapping[str, Any]:
+        """Return how spans are made in workers; empty where they could not be taken in here."""
+        if self._adopt is None:
+            return {}
+        from hush.observe.seen_elsewhere import span_facts  # noqa: PLC0415  # there need not be an SDK
+
+        return span_facts(self._tracer)
+
+    def absorb(self, counted_elsewhere: bytes) -> None:
+        """Count nothing."""
 
 
 class _Live:
@@ -183,8 +206,8 @@ class _Live:
     def _find_maker(self) -> Maker | None:
         """Choose what makes the spans inside."""
         outer, context = self._outer, self.token.context
-        if self._scope.level != "run":
-            maker = None if outer is None else outer.maker
+        if self._scope.level != "run" and outer is not None:
+            maker = outer.maker
             return maker if maker is not None and maker.fits(context) else None
         if self._adopt is None or not LEAN or not self._recording:
             return None
@@ -197,8 +220,18 @@ class _Live:
         scope, outer, token = self._scope, self._outer, self.token
         around = None if outer is None else outer._around  # noqa: SLF001  # same class
         if outer is None or around is None:
-            if scope.level == "run" and self._recording:
+            gathers = gathering.get() if outer is None else None
+            if not self._recording:
+                return
+            if scope.level == "run":
                 self._around = Around(RunBudget(), Count(None), None)
+            elif gathers is not None:
+                # The attempt of a worker: its spans leave together, for another process.
+                item, self._around = gathers.begin()
+                token.span = adopt(self._span, token.context, item, self._around.counts)
+                if token.span is not None:
+                    item.begin()
+                    self._item = item
             return
         self._around = around
         if scope.level == "run":
@@ -365,3 +398,18 @@ class _Live:
 
     def end(self, ending: Ending) -> None:
         self._ending = ending
+
+    def carrier(self) -> Mapping[str, str]:
+        from hush.observe.carriers import headers_of  # noqa: PLC0415  # only where items run elsewhere
+
+        return headers_of(self.current) if self.current is not None else {}
+
+    def adopt(self, seen_elsewhere: bytes, passage: Passage) -> None:
+        if self._recording and self._adopt is not None:
+            self._take_in(self._tracer, seen_elsewhere, passage)
+
+    def _take_in(self, tracer: Tracer, seen_elsewhere: bytes, passage: Passage) -> None:
+        from hush.observe.adopting import adopt_spans  # noqa: PLC0415  # there need not be an SDK
+
+        end_ns = adopt_spans(tracer, self._around, seen_elsewhere, passage)
+        self._last_child_ns = max(self._last_child_ns, end_ns)

@@ -14,6 +14,8 @@ from opentelemetry import trace
 
 from hush import semconv
 from hush.observe.pins import context_of
+from hush.observe.settings import REDACTOR, settings
+from hush.runtime.instrument import NULL_OBSERVATION, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
-    from hush.runtime.instrument import Instrument, Observation, Scope
+    from hush.runtime.instrument import Instrument, Observation
 
-__all__ = ("PlacingInstrument", "whereabouts")
+__all__ = ("LINES", "PlacingInstrument", "mark", "whereabouts")
 
 PLACES: Final = frozenset(("run", "node", "graph", "map", "loop", "item", "iteration"))
+
+LINES: Final = "lines"
+"""How lines of the log are written, as a driver says it to its workers."""
 
 _here: ContextVar[_Mark | None] = ContextVar("hush_whereabouts", default=None)
 
@@ -45,6 +50,22 @@ class PlacingInstrument:
         """Watch ``scope`` as the instrument inside does, and mark the context meanwhile."""
         manager = self._inner.observe(scope)
         return _Mark(manager, scope) if scope.level in PLACES else manager
+
+    def elsewhere(self) -> Mapping[str, Any]:
+        """Return what the instrument inside does, and that lines say where they were written."""
+        from hush.observe.logs import lines_now  # noqa: PLC0415  # it needs this module
+
+        return {**self._inner.elsewhere(), REDACTOR: settings.redactor, LINES: lines_now()}
+
+    def absorb(self, counted_elsewhere: bytes) -> None:
+        """Hand on what was counted elsewhere."""
+        self._inner.absorb(counted_elsewhere)
+
+    def of_graph(self, name: str) -> None:
+        """Hand on the name of the graph of a run that goes on elsewhere."""
+        of_graph = getattr(self._inner, "of_graph", None)
+        if of_graph is not None:
+            of_graph(name)
 
 
 class _Mark:
@@ -74,6 +95,23 @@ class _Mark:
             self._manager.__exit__(exc_type, exc, traceback)
         finally:
             _here.reset(self._token)
+
+
+def mark(run_id: str, graph: str, path: str, index: int | None) -> None:
+    """Mark this context as inside of a run that goes on elsewhere.
+
+    Args:
+        run_id: the run's id.
+        graph: name of its graph.
+        path: of the map or graph here.
+        index: of the item; None where it is none of a map.
+    """
+    places: list[Scope] = [Scope("run", graph, {semconv.RUN_ID: run_id})]
+    places.append(Scope("node", path, {semconv.NODE_PATH: path}))
+    if index is not None:
+        places.append(Scope("item", path, {semconv.ITEM_INDEX: index}))
+    for place in places:
+        _here.set(_Mark(NULL_OBSERVATION, place))
 
 
 def whereabouts() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hush import semconv
 from hush.observe.labels import Names, Series, Values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from opentelemetry.metrics import Counter, Histogram, Meter
 
@@ -52,7 +52,7 @@ class Measure:
         record: takes an amount and a label set.
     """
 
-    __slots__ = ("_series", "record")
+    __slots__ = ("_labels", "_series", "record")
 
     def __init__(self, instrument: Histogram | Counter, *labels: str) -> None:
         """Keep the instrument.
@@ -65,6 +65,18 @@ class Measure:
         record = getattr(instrument, "record", None)
         self.record: Callable[..., None] = instrument.add if record is None else record  # type: ignore[union-attr]  # has one of the two
         self._series = Series(*labels)
+        self._labels = labels
+
+    def replay(self, labels: Mapping[str, str], amounts: Iterable[float]) -> None:
+        """Record amounts that were recorded elsewhere.
+
+        Args:
+            labels: the label set there.
+            amounts: one after the other.
+        """
+        key = tuple(labels.get(name) for name in self._labels)
+        for amount in amounts:
+            self.take(amount, *key)
 
     def take(self, amount: float, *key: str | None) -> None:
         """Record an amount.
@@ -91,6 +103,7 @@ class WorkflowMeters:
         """
         self.names = Names()
         self.errors = Values(semconv.OTHER_ERROR)
+        self._by_name: dict[str, Measure] = {}
 
         def seconds(name: str, description: str, *labels: str) -> Measure:
             histogram = meter.create_histogram(
@@ -99,11 +112,13 @@ class WorkflowMeters:
                 description=description,
                 explicit_bucket_boundaries_advisory=SECONDS,
             )
-            return Measure(histogram, *labels)
+            measure = self._by_name[name] = Measure(histogram, *labels)
+            return measure
 
         def total(name: str, unit: str, description: str, *labels: str) -> Measure:
             counter = meter.create_counter(name, unit=unit, description=description)
-            return Measure(counter, *labels)
+            measure = self._by_name[name] = Measure(counter, *labels)
+            return measure
 
         self.run = seconds(
             semconv.METRIC_RUN_DURATION,
@@ -200,3 +215,15 @@ class WorkflowMeters:
             "What calls to models cost whose answers were not used",
             GRAPH,
         )
+
+    def replay(self, name: str, labels: Mapping[str, str], amounts: Iterable[float]) -> None:
+        """Record what was recorded elsewhere; of metrics that are not known here, nothing.
+
+        Args:
+            name: the metric's.
+            labels: the label set there.
+            amounts: one after the other.
+        """
+        measure = self._by_name.get(name)
+        if measure is not None:
+            measure.replay(labels, amounts)

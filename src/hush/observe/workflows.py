@@ -76,6 +76,10 @@ class RunMetrics:
             remember(self._graph, scope.name)
         return _Measured(manager, scope, self)
 
+    def of_graph(self, name: str) -> None:
+        """Take over a graph's name, where its run is observed elsewhere."""
+        self._graph = self.meters.names.graph(name)
+
     def begun(self, scope: Scope) -> tuple[str | None, str]:
         """Return the labels of graph and node."""
         return self._graph, self.meters.names.node(scope.name)

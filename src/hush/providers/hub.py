@@ -119,6 +119,16 @@ class ResourceHub:
                 hub = cls._defaults.setdefault((path, raw.digest), ResourceHub(raw))
         return hub
 
+    def written(self, names: Iterable[str]) -> RawResources:
+        """Return the configuration of some resources as it was written, nothing filled in.
+
+        It holds whatever keys were written in it. All else is left out.
+
+        Args:
+            names: of resources, with or without ``llm:``.
+        """
+        return self._raw.only(names)
+
     @property
     def source(self) -> str:
         """The file's path, or what else the configuration came from."""

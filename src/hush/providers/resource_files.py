@@ -24,6 +24,7 @@ from hush.providers.resource_entry import Built, build
 from hush.providers.resource_key import PREFIX, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import SupportsIndex
 
 __all__ = (
@@ -73,6 +74,16 @@ class RawResources:
         """Names of the language models, without ``llm:``, sorted."""
         keys = (one for one in self.entries if isinstance(one, str))
         return tuple(sorted(plain(one) for one in keys if _is_key(one)))
+
+    def only(self, names: Iterable[str]) -> RawResources:
+        """Return the same of some resources, and of nothing else.
+
+        Args:
+            names: of resources, with or without ``llm:``; what is not there is left out.
+        """
+        keys = {PREFIX + plain(name) for name in names}
+        kept = {key: one for key, one in self.entries.items() if key in keys}
+        return RawResources(self.source, self.digest, kept)
 
     def build(self, name: str) -> Built:
         """Fill in and check one resource.

@@ -25,7 +25,7 @@ from hush.providers.resource import OPENAI_BASE_URL
 from hush.providers.tokens import Calibration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from hush.providers.hub import ResourceHub
     from hush.providers.resource import LLMResource
@@ -148,6 +148,7 @@ class Resources:
         Raises:
             ResourceError: one of them is missing or wrong.
         """
+        self._hub = hub
         self._endpoints = {
             name: Endpoint(resource, hub.state(name, partial(Shared.of, resource)))
             for name, resource in hub.resolve(users, used_by=users).items()
@@ -162,6 +163,16 @@ class Resources:
             seed: where the sequence begins.
         """
         return self._draws.setdefault(node, random.Random(seed))  # noqa: S311  # no secret hangs on it
+
+    def packed(self, names: Iterable[str]) -> bytes:
+        """Return the definition of some resources for a worker, variables not filled in.
+
+        Args:
+            names: of resources.
+        """
+        from hush.providers.travelling import pack_resources  # noqa: PLC0415  # seldom wanted
+
+        return pack_resources(self._hub, names)
 
     def endpoint(self, name: str) -> Endpoint:
         """Return a resource by its name, with or without ``llm:`` before it."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from hush.runtime.lookout import Lookout
+    from hush.runtime.remote.passage import Passage
 
 __all__ = (
     "NULL_INSTRUMENT",
@@ -103,12 +104,33 @@ class Observation(Protocol):
     def end(self, ending: Ending) -> None:
         """Say how it ends; it does end when the context manager is left."""
 
+    def carrier(self) -> Mapping[str, str]:
+        """Return the headers by which what runs elsewhere is seen inside of it; may be empty."""
+
+    def adopt(self, seen_elsewhere: bytes, passage: Passage) -> None:
+        """Take in what was observed elsewhere inside of it.
+
+        Args:
+            seen_elsewhere: of one attempt, as a worker reports it.
+            passage: when the call went there and back.
+        """
+
 
 class Instrument(Protocol):
     """Whoever watches runs."""
 
     def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
         """Watch ``scope`` for as long as the context manager is open."""
+
+    def elsewhere(self) -> Mapping[str, Any]:
+        """Return how to watch what runs elsewhere, opaque; empty where nobody does."""
+
+    def absorb(self, counted_elsewhere: bytes) -> None:
+        """Count what was counted elsewhere.
+
+        Args:
+            counted_elsewhere: during one call, as a worker reports it.
+        """
 
 
 def begin(
@@ -165,6 +187,12 @@ class _NullObservation:
     def end(self, ending: Ending) -> None:
         pass
 
+    def carrier(self) -> Mapping[str, str]:
+        return {}
+
+    def adopt(self, seen_elsewhere: bytes, passage: Passage) -> None:
+        pass
+
     def __enter__(self) -> Self:
         return self
 
@@ -177,6 +205,12 @@ class _NullInstrument:
 
     def observe(self, scope: Scope) -> AbstractContextManager[Observation]:  # noqa: ARG002  # nothing is watched
         return NULL_OBSERVATION
+
+    def elsewhere(self) -> Mapping[str, Any]:
+        return {}
+
+    def absorb(self, counted_elsewhere: bytes) -> None:
+        pass
 
 
 NULL_OBSERVATION = _NullObservation()
@@ -231,6 +265,21 @@ class Guard:
             self.fault(error)
             return self
         return NULL_INSTRUMENT if unseen else self
+
+    def elsewhere(self) -> Mapping[str, Any]:
+        """Return how to watch elsewhere; nothing where the instrument fails."""
+        try:
+            return self._instrument.elsewhere()
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self.fault(error)
+            return {}
+
+    def absorb(self, counted_elsewhere: bytes) -> None:
+        """Count what was counted elsewhere, if the instrument does."""
+        try:
+            self._instrument.absorb(counted_elsewhere)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self.fault(error)
 
     def open(self, scope: Scope) -> AbstractContextManager[Observation]:
         """Ask the instrument itself."""
@@ -304,6 +353,19 @@ class _Guarded:
     def end(self, ending: Ending) -> None:
         try:
             self._seen.end(ending)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._guard.fault(error)
+
+    def carrier(self) -> Mapping[str, str]:
+        try:
+            return self._seen.carrier()
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._guard.fault(error)
+            return {}
+
+    def adopt(self, seen_elsewhere: bytes, passage: Passage) -> None:
+        try:
+            self._seen.adopt(seen_elsewhere, passage)
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self._guard.fault(error)
 

@@ -17,7 +17,7 @@ import anyio
 import anyio.lowlevel
 
 from hush import semconv
-from hush.executors.in_process import InProcess
+from hush.executors.local_placement import LocalPlacement
 from hush.runtime.attempt import Place, Policy, Tally, interrupted, persist
 from hush.runtime.failing import failed, trail_of
 from hush.runtime.instrument import OK, Scope
@@ -35,11 +35,11 @@ from hush.runtime.watchdog import watch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hush.observe.watching import Watching
     from hush.plan.plan import Plan
     from hush.providers.resources import Resources
     from hush.runtime.instrument import Ending
     from hush.runtime.remote.call import Call, CallItem
-    from hush.worker.watching import Watching
 
 __all__ = ("Chunk",)
 
@@ -93,7 +93,7 @@ class Chunk:
         """
         call = self._call
         threads = max(MAX_THREADS, self._plan.widest, call.concurrency)
-        self._placement = InProcess(threads)
+        self._placement = LocalPlacement(threads)
         self._caller = self._placement.caller()
         self._waiting = iter(enumerate(call.items))
         watch.wake()
@@ -199,7 +199,7 @@ class _Attempt:
         """
         chunk = self._chunk
         watching = chunk._watching  # noqa: SLF001  # the same module
-        gathered = watching.attempt(self._item, self._path)
+        gathered = watching.attempt(self._item)
         try:
             with gathered or nullcontext():
                 await self._observed()

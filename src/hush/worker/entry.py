@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
+from hush.observe.watching import watching_of
 from hush.runtime.remote.call import SCHEMA, CallReport
 from hush.runtime.remote.faults import fault_of
 from hush.runtime.remote.packing import pack_report, unpack_call
 from hush.worker.bodies import plan_of
 from hush.worker.chunk import Chunk
 from hush.worker.identity import this_worker
-from hush.worker.watching import UNSEEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hush.plan.plan import Plan
+    from hush.providers.resources import Resources
     from hush.runtime.remote.call import Call
 
 __all__ = ("run_call",)
@@ -57,26 +59,30 @@ def run_call(payload: bytes) -> bytes:
 
 
 def _run(call: Call, received_ns: int) -> CallReport:
+    worker = this_worker()
     plan = plan_of(call.body, call.path)
-    watching = UNSEEN
-    chunk = Chunk(call, plan, None, watching)
-    try:
-        anyio.run(chunk.run, backend=call.backend)
-    except Exception:
-        if not chunk.interrupted:
-            raise
-    except BaseException:
-        if not chunk.interrupted:
-            raise
-        # A node raised it: that is in its item's report, and the driver raises it again.
-    return CallReport(
-        SCHEMA,
-        this_worker(),
-        received_ns,
-        time_ns(),
-        tuple(chunk.left_over()),
-        metrics=watching.metrics(),
-    )
+    resources = _resources(call, plan)
+    with watching_of(call, worker) as watching:
+        chunk = Chunk(call, plan, resources, watching)
+        try:
+            anyio.run(chunk.run, backend=call.backend)
+        except BaseException:
+            # What a node raised is in its item's report, and the driver raises it again.
+            if not chunk.interrupted:
+                raise
+        reports = tuple(chunk.left_over())
+        metrics = watching.metrics()
+    return CallReport(SCHEMA, worker, received_ns, time_ns(), reports, metrics=metrics)
+
+
+def _resources(call: Call, plan: Plan) -> Resources | None:
+    """Return what the body's nodes name, resolved in this worker's environment."""
+    if call.resources is None:
+        return None
+    from hush.providers.resources import Resources  # noqa: PLC0415  # it needs openai
+    from hush.providers.travelling import hub_from  # noqa: PLC0415  # it needs pydantic and yaml
+
+    return Resources(hub_from(call.resources), plan.resources)
 
 
 def _apart(run: Callable[[], CallReport]) -> CallReport:

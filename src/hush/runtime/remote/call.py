@@ -29,7 +29,7 @@ class Body:
     """Hash of the definition; a worker compares it with what it has loaded."""
     reference: str | None = None
     """``module:attribute`` of the top graph, which the worker imports; None by value."""
-    code: bytes | None = None
+    code: bytes | None = field(default=None, repr=False)
     """The definition, pickled; None by reference."""
     python: tuple[int, int] = (0, 0)
     """Version of Python that pickled it; what is pickled by value needs the same."""
@@ -43,7 +43,7 @@ class CallItem:
     key: str | None
     attempt: int
     """Number of this attempt, from 1; those lost with a worker count."""
-    values: bytes
+    values: bytes = field(repr=False)
     """Its inputs by name, pickled."""
     carrier: Mapping[str, str]
     """W3C headers of the item's span."""
@@ -66,7 +66,7 @@ class Call:
     level: Literal["item", "graph"]
     """Whether these are items of a map, or one graph as a whole."""
     body: Body
-    broadcast: bytes
+    broadcast: bytes = field(repr=False)
     """What all items get, by name, pickled once."""
     items: tuple[CallItem, ...]
     concurrency: int
@@ -76,9 +76,10 @@ class Call:
     """Limit of one attempt at one item, in seconds."""
     deadline_s: float | None
     """Seconds from its start in the worker after which the whole chunk is cut off."""
-    resources: bytes | None = None
-    """Where language models are configured, pickled; None where the body uses none."""
-    telemetry: bytes | None = None
+    resources: bytes | None = field(default=None, repr=False)
+    """Where language models are configured, pickled; None where the body uses none. May hold
+    keys that were given in code: it is shown nowhere."""
+    telemetry: bytes | None = field(default=None, repr=False)
     """How it is to be watched; only :mod:`hush.observe` can read it. None where nobody watches."""
 
 
@@ -106,7 +107,7 @@ class Fault:
     attempts: int = 1
     traceback: str = ""
     """Text of the traceback in the worker."""
-    exception: bytes | None = None
+    exception: bytes | None = field(default=None, repr=False)
     """The exception, pickled; None where it cannot be unpickled as it was."""
 
 
@@ -119,7 +120,7 @@ class ItemReport:
     began_ns: int
     """By the worker's clock, since the epoch."""
     ended_ns: int
-    outputs: bytes | None = None
+    outputs: bytes | None = field(default=None, repr=False)
     """The body's outputs, pickled; None where it failed."""
     faults: tuple[Fault, ...] = ()
     """Why it failed, the first cause first; empty where it did not."""
@@ -141,7 +142,7 @@ class ItemReport:
     """What was used of each model."""
     waits: Mapping[str, float] = field(default_factory=dict)
     """Seconds waited for each limit."""
-    spans: bytes | None = None
+    spans: bytes | None = field(default=None, repr=False)
     """What was observed of the attempt; only :mod:`hush.observe` can read it."""
 
 
@@ -158,5 +159,5 @@ class CallReport:
     items: tuple[ItemReport, ...] = ()
     refused: Fault | None = None
     """Why nothing of it was run: another version, or a definition that cannot be loaded."""
-    metrics: bytes | None = None
+    metrics: bytes | None = field(default=None, repr=False)
     """What was counted; only :mod:`hush.observe` can read it."""

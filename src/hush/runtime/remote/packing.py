@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hush.errors import GraphError, PayloadError, Problem, text_of
+from hush.log import log_fault
 from hush.model.graph import Graph
 from hush.plan.compile import compile_body
 from hush.runtime.remote.call import SCHEMA, Body, Call, CallReport
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from hush.model.node import Node
     from hush.plan.plan import Plan
+    from hush.runtime.instrument import Instrument
 
 __all__ = (
     "body_problems",
@@ -32,6 +34,7 @@ __all__ = (
     "pack_body",
     "pack_call",
     "pack_report",
+    "pack_telemetry",
     "pack_values",
     "unpack_call",
     "unpack_report",
@@ -293,6 +296,31 @@ def unpack_values(path: str, data: bytes, *, what: str = "input") -> dict[str, A
         said += "Their classes have to be importable here"
         raise PayloadError(path, said) from error
     return values
+
+
+# --- telemetry -----------------------------------------------------------------------------------
+
+
+def pack_telemetry(instrument: Instrument) -> bytes | None:
+    """Pack how a run is watched, for its workers to watch likewise.
+
+    Args:
+        instrument: the run's.
+
+    Returns:
+        The bytes; None where nobody watches, or where it does not travel: that is logged, and
+        workers run unseen rather than with another redactor than the driver's.
+    """
+    facts = instrument.elsewhere()
+    if not facts:
+        return None
+    try:
+        return dumps(dict(facts))
+    except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+        reason = why_not(dict(facts)) or ""
+        said = f"what watches this process cannot be sent to workers, which run unseen: {reason}"
+        log_fault("hush.telemetry", said, error)
+        return None
 
 
 # --- calls ---------------------------------------------------------------------------------------
