@@ -15,6 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from hush.observe.watching import watching_of
+from hush.runtime.failing import only_interrupt
 from hush.runtime.remote.call import SCHEMA, CallReport
 from hush.runtime.remote.faults import fault_of
 from hush.runtime.remote.packing import pack_report, unpack_call
@@ -66,10 +67,14 @@ def _run(call: Call, received_ns: int) -> CallReport:
         chunk = Chunk(call, plan, resources, watching)
         try:
             anyio.run(chunk.run, backend=call.backend)
-        except BaseException:
+        except BaseException as error:
             # What a node raised is in its item's report, and the driver raises it again.
             if not chunk.interrupted:
-                raise
+                group = isinstance(error, BaseExceptionGroup)
+                interrupt = only_interrupt(error) if group else None
+                if interrupt is None:
+                    raise
+                raise interrupt from None
         reports = tuple(chunk.left_over())
         metrics = watching.metrics()
     return CallReport(SCHEMA, worker, received_ns, time_ns(), reports, metrics=metrics)

@@ -18,7 +18,7 @@ from hush.model.graph import Graph
 from hush.plan.compile import compile_body
 from hush.runtime.remote.call import SCHEMA, Body, Call, CallReport
 from hush.runtime.remote.definition import definition_digest
-from hush.runtime.remote.pickling import dumps, dumps_body, loads, nodes_in, state_of
+from hush.runtime.remote.pickling import dumps, dumps_body, dumps_part, loads, nodes_in, state_of
 from hush.runtime.remote.unpicklable import why_not
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ ASPECTS: Final = {
     "_cases": "its conditions",
     "_on_chunk": "its on_chunk=",
 }
+NO_PART: Final = frozenset(("_shape", "edges", "nodes", "parent"))
+"""What a node holds that is told elsewhere, or says no more than its function does."""
 
 
 # --- bodies ------------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ def pack_body(graph: Graph, path: str, reference: str | None = None) -> Body:
         raise GraphError(path.partition(".")[0], problems)
     if reference is not None:
         return Body(definition_digest(graph), reference, None, PYTHON)
-    code = dumps_body(graph, graph)
+    code = dumps_body(graph)
     return Body(hashlib.sha256(code).hexdigest(), None, code, PYTHON)
 
 
@@ -105,7 +107,7 @@ def body_problems(graph: Graph, path: str, reference: str | None = None) -> list
     if reference is not None:
         return list(_reference_problems(graph, path, reference))
     try:
-        dumps_body(graph, graph)
+        dumps_body(graph)
     except Exception as error:  # noqa: BLE001  # whatever anybody's __reduce__ raises
         found = list(_unpicklable(graph, path))
         said = f"its body cannot be pickled: {text_of(error)}"
@@ -116,17 +118,21 @@ def body_problems(graph: Graph, path: str, reference: str | None = None) -> list
 def _unpicklable(graph: Graph, path: str) -> Iterator[Problem]:
     paths = _paths(graph, path)
     for node in nodes_in(graph):
-        for name, value in state_of(node, root=node is graph).items():
-            if name in {"nodes", "edges", "parent"}:
-                continue
-            reason = why_not(value, lambda one: dumps_body(graph, one))
+        for aspect, value in _parts_of(node, root=node is graph):
+            reason = why_not(value, lambda one: dumps_part(graph, one))
             if reason is not None:
-                said = f"{_aspect(name)} {reason}, which cannot be sent to a worker"
+                said = f"{aspect} {reason}, which cannot be sent to a worker"
                 yield Problem("unpicklable", paths[id(node)], said, REMEDY)
 
 
-def _aspect(name: str) -> str:
-    return ASPECTS.get(name, f"its {name.lstrip('_')}")
+def _parts_of(node: Node, *, root: bool) -> Iterator[tuple[str, Any]]:
+    """Yield what travels of a node, each with what it is called."""
+    for name, value in state_of(node, root=root).items():
+        if name == "inputs":
+            for one, source in value.items():
+                yield f"its input {one!r}", source
+        elif name not in NO_PART:
+            yield ASPECTS.get(name, f"its {name.lstrip('_')}"), value
 
 
 def _paths(graph: Graph, path: str) -> dict[int, str]:

@@ -25,7 +25,16 @@ from hush.model.node import Node
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ("PROTOCOL", "BodyPickler", "Pickler", "dumps", "dumps_body", "loads", "nodes_in")
+__all__ = (
+    "PROTOCOL",
+    "BodyPickler",
+    "Pickler",
+    "dumps",
+    "dumps_body",
+    "dumps_part",
+    "loads",
+    "nodes_in",
+)
 
 PROTOCOL: Final = pickle.HIGHEST_PROTOCOL
 
@@ -66,14 +75,16 @@ class BodyPickler(Pickler):
     workflow; and nodes in it may name engines.
     """
 
-    def __init__(self, file: io.BytesIO, root: Graph) -> None:
+    def __init__(self, file: io.BytesIO, root: Graph, *, apart: bool = False) -> None:
         """Prepare to pickle.
 
         Args:
             file: takes the bytes.
             root: the node whose body travels.
+            apart: whether nodes are left out, to see whether what they hold travels.
         """
         super().__init__(file, protocol=PROTOCOL)
+        self._apart = apart
         self._root = root
         self._inside = {id(node) for node in nodes_in(root)}
         self._top = _top_of(root)
@@ -82,6 +93,8 @@ class BodyPickler(Pickler):
         """Say how an object is pickled, where that is not as usual."""
         if not isinstance(obj, Node):
             return super().reducer_override(obj)
+        if self._apart:
+            return str, (obj.name,)
         if id(obj) not in self._inside and _top_of(obj) is self._top:
             msg = f"node {obj.name!r}, which is not in the body"
             raise pickle.PicklingError(msg)
@@ -140,18 +153,32 @@ def dumps(value: object) -> bytes:
     return file.getvalue()
 
 
-def dumps_body(root: Graph, value: object) -> bytes:
-    """Pickle a body or a part of it.
+def dumps_body(root: Graph) -> bytes:
+    """Pickle a body.
 
     Args:
         root: the node whose body it is.
-        value: that node, or anything in it.
 
     Raises:
         Exception: it cannot be pickled.
     """
     file = io.BytesIO()
-    BodyPickler(file, root).dump(value)
+    BodyPickler(file, root).dump(root)
+    return file.getvalue()
+
+
+def dumps_part(root: Graph, part: object) -> bytes:
+    """Pickle something that a node of a body holds, other nodes left out.
+
+    Args:
+        root: the node whose body it is.
+        part: anything.
+
+    Raises:
+        Exception: it cannot be pickled.
+    """
+    file = io.BytesIO()
+    BodyPickler(file, root, apart=True).dump(part)
     return file.getvalue()
 
 
