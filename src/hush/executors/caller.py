@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import types
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
 
 __all__ = ("TaskCaller", "asyncio_runs")
 
@@ -22,16 +27,25 @@ def asyncio_runs() -> bool:
     return anyio.get_cancelled_exc_class() is asyncio.CancelledError
 
 
+@types.coroutine
+def _turn_on_asyncio() -> Generator[None, None, None]:
+    """Do what ``anyio.lowlevel.checkpoint`` comes to on asyncio, at 0.7 of its 1.5 µs less."""
+    yield
+
+
 class TaskCaller:
     """The task that runs a workflow: a :class:`~hush.runtime.placement.Caller`."""
 
-    __slots__ = ("_before", "_task")
+    __slots__ = ("_before", "_task", "turn")
 
     def __init__(self) -> None:
         """Take the current task, and how often it had been asked to be cancelled by now."""
         self._task = asyncio.current_task() if asyncio_runs() else None
         self._before = 0
+        self.turn: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint
+        """Lets the event loop go round once, and a cancellation in."""
         if self._task is not None:
+            self.turn = _turn_on_asyncio
             # A request that has not been delivered yet is the run's, not its past.
             pending = bool(getattr(self._task, "_must_cancel", False))
             self._before = self._task.cancelling() - pending

@@ -124,7 +124,7 @@ class DirectRun(NodeRun):
             path = f"{self.frame.path}.{node.name}"
             self.run.state.started(self.frame, path)
             if self.open(node, release, context, path) or late:
-                await self.stamp.breathe()
+                await self.stamp.breathe(self.run.caller.turn)
             outputs = self.start()
             if outputs is None:
                 waits()

@@ -112,7 +112,7 @@ class LineRun:
             state.started(frame, path)
             try:
                 if direct.open(node, release, copy(), path):
-                    await direct.stamp.breathe()
+                    await direct.stamp.breathe(run.caller.turn)
                 outputs = direct.start()
                 if outputs is None:
                     outputs = await direct.go_on()

@@ -9,13 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 __all__ = ("Caller", "Placement")
 
 
 class Caller(Protocol):
     """Whoever asked for a run and may want it cancelled."""
+
+    turn: Callable[[], Awaitable[object]]
+    """Lets the event loop go round once, and a cancellation in."""
 
     def cancelled(self) -> bool:
         """Say whether the caller's task was cancelled directly, past all scopes.

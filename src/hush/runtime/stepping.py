@@ -12,12 +12,10 @@ import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-import anyio.lowlevel
-
 from hush.runtime.starvation import Processor, Starvation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from contextvars import Context
 
 __all__ = ("BLOCKED_S", "Owner", "Stamp", "all_stamps", "lost_s", "stamp_here", "starvation")
@@ -110,17 +108,20 @@ class Stamp:
         """When the loop last had its turn, as far as is known; by perf_counter."""
         self._breathing = False
 
-    async def breathe(self) -> None:
+    async def breathe(self, turn: Callable[[], Awaitable[object]]) -> None:
         """Let the loop go round once, and a cancellation in.
 
         To be awaited where ``breath_at`` is ``BREATH_S`` ago. Whoever comes first sees the
         others before it goes on, and then all may work again; until then each that is due
         waits for the next round, so that many together hold up the loop no longer than one.
+
+        Args:
+            turn: lets the loop go round once.
         """
         first = not self._breathing
         self._breathing = True
         try:
-            await anyio.lowlevel.checkpoint()
+            await turn()
         finally:
             if first:
                 self._breathing = False
