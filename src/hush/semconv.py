@@ -40,6 +40,7 @@ __all__ = (
     "EVENT_LOOP_BLOCKED",
     "EVENT_RETRY",
     "EVENT_TIMEOUT",
+    "EVENT_WORKER_LOST",
     "EXCEPTION_MESSAGE",
     "EXCEPTION_STACKTRACE",
     "EXCEPTION_TYPE",
@@ -424,6 +425,7 @@ FALLBACK_TO: Final = "hush.fallback.to"
 EVENT_HEDGE: Final = "hush.hedge"
 EVENT_CIRCUIT_OPEN: Final = "hush.circuit_open"
 EVENT_LOOP_BLOCKED: Final = "hush.loop_blocked"
+EVENT_WORKER_LOST: Final = "hush.worker_lost"
 EVENT_FIRST_CHUNK: Final = "gen_ai.first_chunk"
 EVENT_EXCEPTION: Final = "exception"
 EXCEPTION_TYPE: Final = "exception.type"

@@ -61,6 +61,7 @@ from hush.runtime.events import (
     RunEnded,
     RunStarted,
 )
+from hush.runtime.idempotency import idempotency_key
 from hush.runtime.state import RunState
 
 __all__ = (
@@ -127,4 +128,5 @@ __all__ = (
     "WhileLoopNode",
     "WorkerLostError",
     "code_node",
+    "idempotency_key",
 )

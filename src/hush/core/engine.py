@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 import anyio
 
 from hush.core.limits import process_limit, thread_limit
+from hush.core.placing import executors_of, targets_of
 from hush.core.single_run import SingleRun
 from hush.core.stream import RunStream
 from hush.errors import InputError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from hush.core.result import RunResult
+    from hush.model.executor import Executor
     from hush.model.graph import Graph
     from hush.providers.hub import ResourceHub
     from hush.providers.resources import Resources
@@ -58,6 +61,7 @@ class Hush:
         *,
         resources: ResourceHub | Mapping[str, Any] | None = None,
         max_threads: int | None = None,
+        executor: Executor | None = None,
     ) -> None:
         """Compile a graph.
 
@@ -71,17 +75,23 @@ class Hush:
                 in the graph where that is more, so that no map is held back by it.
                 What runs in processes has at most as many of these, and at most one for
                 each CPU or what the widest map around such a node asks for.
+            executor: where the items of maps run that are in no other map and name none
+                themselves: one of :mod:`hush.executors`. None is this process.
 
         Raises:
-            GraphError: the graph has problems; all of them are in it.
+            GraphError: the graph has problems; all of them are in it. One is what cannot be
+                pickled and would have to run elsewhere.
             ResourceError: a resource that a node uses is missing or wrong.
             ValueError: ``max_threads`` is not a positive integer.
         """
         self.plan = compile_graph(graph)
-        self._resources = _resolve(resources, self.plan.resources)
+        hub = _hub_of(resources, self.plan.resources)
+        self._resources = _resolved(hub, self.plan.resources)
         threads = thread_limit(self.plan, max_threads)
         self._placement = LocalPlacement(threads, process_limit(self.plan, threads))
-        self._single = SingleRun(self.plan, self._placement, self._resources)
+        self._targets = targets_of(self.plan, executor, hub)
+        self._executors = executors_of(self._targets)
+        self._single = SingleRun(self.plan, self._placement, self._resources, self._targets)
 
     async def run(
         self,
@@ -197,9 +207,17 @@ class Hush:
         return RunStream(run)
 
     async def __aenter__(self) -> Self:
-        """Open a block in which runs share what they open, such as connections."""
-        if self._resources is not None:
-            self._resources.hold()
+        """Open a block in which runs share what they open, such as connections and workers.
+
+        Raises:
+            ExecutorError: there is no engine to connect to.
+        """
+        async with AsyncExitStack() as entered:
+            for executor in self._executors:
+                await entered.enter_async_context(executor)
+            if self._resources is not None:
+                self._resources.hold()
+            entered.pop_all()
         return self
 
     async def __aexit__(
@@ -209,8 +227,11 @@ class Hush:
         traceback: TracebackType | None,
     ) -> None:
         """Close the block and what its runs have left open."""
-        if self._resources is not None:
-            await self._resources.release()
+        async with AsyncExitStack() as entered:
+            for executor in self._executors:
+                entered.push_async_exit(executor)
+            if self._resources is not None:
+                await self._resources.release()
 
     # --- inside ------------------------------------------------------------------------
 
@@ -262,10 +283,10 @@ class Hush:
         return f"<Hush {self.plan.name}: {self.plan.size} nodes>"
 
 
-def _resolve(
+def _hub_of(
     resources: ResourceHub | Mapping[str, Any] | None, users: Mapping[str, str]
-) -> Resources | None:
-    """Find and check the resources that nodes use; None where none uses any.
+) -> ResourceHub | None:
+    """Find where resources are configured; None where no node uses any.
 
     Args:
         resources: as for :class:`Hush`.
@@ -275,10 +296,18 @@ def _resolve(
         return None
     # Only here is it known that the graph calls models; what does not shall not load them.
     from hush.providers.hub import ResourceHub  # noqa: PLC0415  # needs pydantic and yaml
-    from hush.providers.resources import Resources  # noqa: PLC0415  # needs openai
 
     if resources is None:
-        resources = ResourceHub.default()
-    elif not isinstance(resources, ResourceHub):
-        resources = ResourceHub.from_mapping(resources)
-    return Resources(resources, users) if users else None
+        return ResourceHub.default()
+    if isinstance(resources, ResourceHub):
+        return resources
+    return ResourceHub.from_mapping(resources)
+
+
+def _resolved(hub: ResourceHub | None, users: Mapping[str, str]) -> Resources | None:
+    """Check the resources that nodes use; None where none uses any."""
+    if hub is None or not users:
+        return None
+    from hush.providers.resources import Resources  # noqa: PLC0415  # needs openai
+
+    return Resources(hub, users)

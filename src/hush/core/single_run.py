@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hush.providers.resources import Resources
     from hush.runtime.events import EventSink
     from hush.runtime.instrument import Observation
+    from hush.runtime.remote.target import Target
 
 __all__ = ("SingleRun",)
 
@@ -40,15 +41,23 @@ __all__ = ("SingleRun",)
 class SingleRun:
     """Runs a plan, as often as it is asked to and as many times at once."""
 
-    def __init__(self, plan: Plan, placement: LocalPlacement, resources: Resources | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        placement: LocalPlacement,
+        resources: Resources | None,
+        targets: Mapping[int, Target],
+    ) -> None:
         """Know what all runs share.
 
         Args:
             plan: what is run.
             placement: where plain functions are called.
             resources: what nodes name; None where none does.
+            targets: where bodies run that do not run here.
         """
         self._plan = plan
+        self._targets = targets
         self._placement = placement
         self._resources = resources
 
@@ -93,6 +102,7 @@ class SingleRun:
             RuntimeContext,
             resources=self._resources,
             engine=engine,
+            targets=self._targets,
         )
         run.began, cpu = run.clock(), CpuClock()
         watch.wake()

@@ -7,16 +7,19 @@ context variable, so graphs can be built in several tasks or threads at once.
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from hush.model.contract import Parameters
+from hush.model.contract import Flaw, Parameters
 from hush.model.node import Node
+from hush.model.policies import executor_flaws
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self, Unpack
 
     from hush.model.edge import Edge
+    from hush.model.executor import Executor
     from hush.model.options import NodeOptions
 
 __all__ = ("Graph", "current_graph")
@@ -33,14 +36,24 @@ class Graph(Node):
     """A node with a body of nodes and edges; base of graphs, maps and loops."""
 
     kind = "graph"
+    sendable: ClassVar[bool] = False
+    """Whether it may be given an executor."""
 
-    def __init__(self, name: str | None = None, **options: Unpack[NodeOptions]) -> None:
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        executor: Executor | None = None,
+        **options: Unpack[NodeOptions],
+    ) -> None:
         """Start an empty graph.
 
         Args:
             name: unique within the containing graph.
+            executor: where the body runs; None leaves that to what is around it.
             **options: as for :class:`~hush.model.node.Node`.
         """
+        self.executor = executor
         self.nodes: list[Node] = []
         self.edges: list[Edge] = []
         self._tokens: list[Token[Graph | None]] = []
@@ -67,6 +80,20 @@ class Graph(Node):
     ) -> None:
         """Close the block."""
         _open_graph.reset(self._tokens.pop())
+
+    def flaws(self) -> Iterable[Flaw]:
+        """Return what is wrong with the node, seen by itself."""
+        yield from super().flaws()
+        if self.executor is None:
+            return
+        if not self.sendable:
+            yield Flaw(
+                "bad-executor",
+                f"executor= on a {self.kind}, whose rounds wait for each other",
+                "Give it to a map or a GraphNode in its body",
+            )
+        else:
+            yield from executor_flaws(self.executor)
 
     def parameters(self) -> Parameters:
         """Take any input: what the body reads is checked with the body."""

@@ -52,6 +52,7 @@ class Node(Linkable):
         retry: Retry | None = None,
         timeout_s: float | None = None,
         deadline_s: float | None = None,
+        idempotent: bool = True,
     ) -> None:
         """Record a node in the graph that is being built.
 
@@ -67,6 +68,9 @@ class Node(Linkable):
             retry: how failed attempts are made again; None makes one attempt.
             timeout_s: limit of one attempt in seconds; None has none.
             deadline_s: limit of all attempts and pauses together, in seconds.
+            idempotent: whether doing its work twice for one item is as good as once. Where
+                not, an item whose worker was lost is not tried again, and no other item
+                shares its call.
         """
         from hush.model.graph import current_graph  # noqa: PLC0415  # a Graph is a Node
 
@@ -84,6 +88,7 @@ class Node(Linkable):
         self.retry = retry
         self.timeout_s = timeout_s
         self.deadline_s = deadline_s
+        self.idempotent = idempotent
         self._flaws: list[Flaw] = []
         self._take_inputs(inputs)
         self._take_outputs(outputs)
@@ -322,6 +327,8 @@ class Node(Linkable):
                 f"on_error={shown(self.on_error)}",
                 f"Give one of {', '.join(map(repr, self._on_error_choices()))}",
             )
+        if not isinstance(self.idempotent, bool):
+            yield Flaw("bad-policy", f"idempotent={shown(self.idempotent)}", "Give True or False")
         if self.join is not None and not isinstance(self.join, (Quorum, First)):
             yield Flaw("bad-join", f"join={shown(self.join)}", "Give Quorum(k), First() or None")
 

@@ -19,11 +19,12 @@ __all__ = ("CodeOptions", "ItemsOptions", "NodeOptions", "Wiring")
 
 
 class Wiring(TypedDict, total=False):
-    """How a node hangs together with others."""
+    """How a node hangs together with others, and whether it may be run again."""
 
     inputs: Mapping[str, Any] | None
     outputs: Mapping[str, Any] | None
     join: Join | None
+    idempotent: bool
 
 
 class NodeOptions(Wiring, total=False):

@@ -11,7 +11,10 @@ from hush.model.shown import shown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ("budget_flaws", "is_duration", "one_of", "policy_flaws")
+__all__ = ("budget_flaws", "executor_flaws", "is_duration", "one_of", "policy_flaws")
+
+EXECUTOR = ("__aenter__", "__aexit__", "call", "capabilities", "name", "slots")
+"""What there has to be of an executor."""
 
 
 def policy_flaws(retry: object, timeout_s: object, deadline_s: object) -> Iterable[Flaw]:
@@ -49,6 +52,28 @@ def budget_flaws(budget: object) -> Iterable[Flaw]:
         not isinstance(budget, int) or isinstance(budget, bool) or budget < 1
     ):
         yield Flaw("bad-policy", f"span_budget={shown(budget)}", "Give a positive integer or None")
+
+
+def executor_flaws(executor: object) -> Iterable[Flaw]:
+    """Check an executor.
+
+    Args:
+        executor: what was given as ``executor=``; None is none.
+
+    Yields:
+        What is wrong with it.
+    """
+    if executor is None:
+        return
+    if isinstance(executor, type):
+        remedy = f"Make one: {executor.__name__}()"
+    elif all(
+        hasattr(type(executor), n) or n in getattr(executor, "__dict__", ()) for n in EXECUTOR
+    ):
+        return
+    else:
+        remedy = "Give one of hush.executors, such as Processes(), or None"
+    yield Flaw("bad-executor", f"executor={shown(executor)}", remedy)
 
 
 def is_duration(value: object) -> bool:

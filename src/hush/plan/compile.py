@@ -38,6 +38,7 @@ TOP_POLICIES = {
     "retry": "Nest it in another graph, or give its nodes retry=",
     "on_error": "Nest it in another graph, or catch what run() raises",
     "join": "Nest it in another graph",
+    "executor": "Give Hush(graph, executor=...), or nest it in another graph",
 }
 """Arguments that say nothing on the top graph, with what to do instead."""
 

@@ -15,6 +15,7 @@ from hush import semconv
 from hush.model.contract import ItemRecord
 from hush.runtime.attempt import Place, Tally, answer, interrupted
 from hush.runtime.failing import failed, trail_of
+from hush.runtime.idempotency import keep_key
 from hush.runtime.instrument import NULL_OBSERVATION, OK, begin, finish
 from hush.runtime.item_run import ItemRun
 from hush.runtime.line_run import LineRun
@@ -101,6 +102,8 @@ class DirectItem(ItemRun):
             BaseException: as :meth:`ItemRun.execute`.
         """
         run, line, path = self.run, self._line, f"{self.owner}[{index}]"
+        context = context.copy()
+        context.run(keep_key, (run.state.run_id, path))
         self.index, self.key, self.fault = index, key, fault
         self.wait_slot_s, self.wait_source_s = wait_slot_s, wait_source_s
         if line is None:
@@ -116,7 +119,6 @@ class DirectItem(ItemRun):
                 # Its nodes find it without it being current anywhere, see below.
                 seen = sight = self._watch(self._lookout, context)
             else:
-                context = context.copy()
                 manager, seen = context.run(begin, run.instrument, self._scope())
         outputs: Mapping[str, Any] | None = None
         failure: Exception | None = None

@@ -17,6 +17,7 @@ from hush.model.contract import ItemRecord
 from hush.runtime.attempt import Place, Policy, Tally, interrupted, persist
 from hush.runtime.events import ItemEnded, ItemStarted
 from hush.runtime.failing import failed, root_of, trail_of
+from hush.runtime.idempotency import keep_key
 from hush.runtime.instrument import OK, Ending, Scope
 from hush.runtime.lineage import Lineage
 from hush.runtime.scheduler import run_graph
@@ -78,7 +79,7 @@ class ItemRun:
     """Critical path of its body, once that is over."""
 
     async def execute(self) -> ItemOutcome:
-        """Run the item once.
+        """Run the item once, in a context of its own.
 
         Returns:
             What became of it.
@@ -87,6 +88,7 @@ class ItemRun:
             BaseException: only cancellation and what else is no Exception.
         """
         run, path = self.run, f"{self.owner}[{self.index}]"
+        keep_key((run.state.run_id, path))
         lineage = Lineage(self.lineage)
         tally = Tally()
         events = run.events

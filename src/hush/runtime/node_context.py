@@ -179,6 +179,12 @@ class RuntimeContext:
         """Run the body once."""
         body = self.node.body
         assert body is not None  # noqa: S101  # only nodes with a body ask for it
+        target = self.place.run.targets.get(id(self.node.node))
+        if target is not None:
+            # Few workflows need it.
+            from hush.runtime.remote.graph_call import run_graph_elsewhere  # noqa: PLC0415  # as above
+
+            return await run_graph_elsewhere(self, values, target)
         frame = Frame(
             body,
             self.path,

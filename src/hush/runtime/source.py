@@ -29,6 +29,7 @@ class Source:
 
     Attributes:
         total: number of items where the sources say it, else None.
+        sync: whether it never has to be awaited.
         slow: whether an item may have to be waited for: not with what is in memory.
     """
 
@@ -67,15 +68,15 @@ class Source:
         self._iterators: dict[str, Iterator[Any] | AsyncIterator[Any]] = {}
         for name, source in each.items():
             self._iterators[name] = self._open(name, source)
-        self._sync = not in_thread and all(
+        self.sync = not in_thread and all(
             isinstance(iterator, Iterator) for iterator in self._iterators.values()
         )
         self._only: tuple[str, Iterator[Any]] | None = None
         """The source, where there is only one and it never waits."""
-        if self._sync and len(each) == 1:
+        if self.sync and len(each) == 1:
             ((name, iterator),) = self._iterators.items()
             self._only = name, iterator  # type: ignore[assignment]  # all are sync here, see _sync
-        self.slow = self.total is None or not self._sync
+        self.slow = self.total is None or not self.sync
         self._lock = anyio.Lock(fast_acquire=True)
         self._next = 0
         self.over = False
@@ -105,7 +106,7 @@ class Source:
             MapSourceError: as :meth:`pull`.
         """
         # Nobody is in the middle of pulling and nothing here waits: no lock needed.
-        if self.over or not self._sync or self._lock.locked():
+        if self.over or not self.sync or self._lock.locked():
             return None
         began = perf_counter()
         if self._only is None:

@@ -14,7 +14,7 @@ from hush.runtime.ledger import Ledger
 from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from hush.errors import Failure
     from hush.model.usage import Usage
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hush.runtime.lineage import Lineage
     from hush.runtime.node_context import RuntimeContext
     from hush.runtime.placement import Caller, Placement
+    from hush.runtime.remote.target import Target
     from hush.runtime.trail import Trail
 
 __all__ = ("Frame", "Run", "RunState")
@@ -177,6 +178,21 @@ class RunState:
             self._in_items += 1
         self.execution_order.append(path)
 
+    def started_elsewhere(self, paths: Sequence[str], count: int, *, in_item: bool) -> None:
+        """Record starts in a worker.
+
+        Args:
+            paths: of the nodes, in order; not necessarily of all.
+            count: how many there were.
+            in_item: whether they were in an item.
+        """
+        room = max(0, ITEM_LIMIT - self._in_items) if in_item else len(paths)
+        told = paths[:room]
+        if in_item:
+            self._in_items += len(told)
+        self.execution_order.extend(told)
+        self.omitted += count - len(told)
+
     def keep(self, path: str, outputs: Mapping[str, Any]) -> None:
         """Record the outputs of a node outside of items."""
         self._outputs[path] = outputs
@@ -246,6 +262,8 @@ class Run:
     """Whether anybody watches."""
     straight: bool = True
     """Whether nodes that come to one call go the straight way."""
+    targets: Mapping[int, Target] = field(default_factory=dict)
+    """Where bodies run that do not run here, by the identity of the node that has them."""
 
     def __post_init__(self) -> None:
         """Choose, once for the run."""

@@ -160,7 +160,7 @@ class Chain:
     the source had been waited for until it began with theirs.
     """
 
-    __slots__ = ("_longest", "count", "seconds", "shared_s", "source_s")
+    __slots__ = ("_longest", "count", "paused_s", "queue_s", "seconds", "shared_s", "source_s")
 
     def __init__(self) -> None:
         """Start with nothing."""
@@ -169,6 +169,10 @@ class Chain:
         """Of all items together."""
         self.source_s = 0.0
         """Waited for the source."""
+        self.queue_s = 0.0
+        """Waited on the way to workers."""
+        self.paused_s = 0.0
+        """Waited before an item was tried again, with nothing else to do."""
         self.shared_s = 0.0
         """Of the items' seconds, those for which shared limits held them back."""
         self._longest: list[tuple[float, int, Trail]] = []
@@ -179,6 +183,7 @@ class Chain:
         other._longest = self._longest.copy()
         other.count, other.seconds = self.count, self.seconds
         other.source_s, other.shared_s = self.source_s, self.shared_s
+        other.queue_s, other.paused_s = self.queue_s, self.paused_s
         return other
 
     def waited(self, seconds: float) -> None:
@@ -211,8 +216,9 @@ class Chain:
         """Return what the worker did as steps below the map's label."""
         steps: list[Step] = []
         # Sums first: most of what they stand for came before the end, which is told last.
-        if self.source_s > WORTH_A_STEP * (self.seconds + self.source_s):
-            steps.append(Step(" (source)", self.source_s))
+        held = {"source": self.source_s, "queue": self.queue_s, "paused": self.paused_s}
+        worth = WORTH_A_STEP * (self.seconds + sum(held.values()))
+        steps.extend(Step(f" ({what})", held[what]) for what in held if held[what] > worth)
         others = self.count - len(self._longest)
         if others:
             rest = self.seconds - sum(one[0] for one in self._longest)

@@ -20,6 +20,7 @@ from hush import semconv
 from hush.executors.local_placement import LocalPlacement
 from hush.runtime.attempt import Place, Policy, Tally, interrupted, persist
 from hush.runtime.failing import failed, trail_of
+from hush.runtime.idempotency import keep_key
 from hush.runtime.instrument import OK, Scope
 from hush.runtime.isolation import isolated
 from hush.runtime.lineage import Lineage
@@ -198,6 +199,7 @@ class _Attempt:
             BaseException: only what is no Exception.
         """
         chunk = self._chunk
+        keep_key(self._item.idempotency_key)
         watching = chunk._watching  # noqa: SLF001  # the same module
         gathered = watching.attempt(self._item)
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import Context
-from time import time_ns
+from time import process_time, time_ns
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -63,6 +63,7 @@ def _run(call: Call, received_ns: int) -> CallReport:
     worker = this_worker()
     plan = plan_of(call.body, call.path)
     resources = _resources(call, plan)
+    cpu_s = process_time()
     with watching_of(call, worker) as watching:
         chunk = Chunk(call, plan, resources, watching)
         try:
@@ -77,7 +78,8 @@ def _run(call: Call, received_ns: int) -> CallReport:
                 raise interrupt from None
         reports = tuple(chunk.left_over())
         metrics = watching.metrics()
-    return CallReport(SCHEMA, worker, received_ns, time_ns(), reports, metrics=metrics)
+    cpu_s = process_time() - cpu_s
+    return CallReport(SCHEMA, worker, received_ns, time_ns(), reports, metrics=metrics, cpu_s=cpu_s)
 
 
 def _resources(call: Call, plan: Plan) -> Resources | None:

@@ -25,6 +25,7 @@ class GraphNode(Graph):
     """
 
     kind = "graph"
+    sendable = True
 
     def output_names(self, body: BodyOutputs) -> frozenset[str] | None:
         """Return what the nodes of the graph write to PARENT."""

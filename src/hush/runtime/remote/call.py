@@ -161,3 +161,5 @@ class CallReport:
     """Why nothing of it was run: another version, or a definition that cannot be loaded."""
     metrics: bytes | None = field(default=None, repr=False)
     """What was counted; only :mod:`hush.observe` can read it."""
+    cpu_s: float = 0.0
+    """CPU seconds of the worker's process while it ran the items."""

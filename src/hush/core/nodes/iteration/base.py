@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from hush.model.contract import BodyOutputs, NodeContext
+    from hush.model.executor import Executor
     from hush.model.options import Wiring
     from hush.model.retry import Retry
 
@@ -45,6 +46,7 @@ class ItemsNode(Graph):
         key: Callable[[dict[str, Any]], Any] | None = None,
         failed_when: str | Callable[[Mapping[str, Any]], Any] | None = "error",
         span_budget: int | None = 1000,
+        executor: Executor | None = None,
         **options: Unpack[Wiring],
     ) -> None:
         """Declare how items are run.
@@ -66,6 +68,7 @@ class ItemsNode(Graph):
                 an output that then is neither None nor False, or a callable on the
                 outputs that returns a text or True; None for none.
             span_budget: how many items' spans are kept; None keeps all.
+            executor: where items run; only of maps.
             **options: ``inputs``, ``outputs`` and ``join``, as for every node.
         """
         self.item_retry = retry
@@ -75,7 +78,7 @@ class ItemsNode(Graph):
         self.key = key
         self.failed_when = failed_when
         self.span_budget = span_budget
-        super().__init__(name, on_error=on_error, **options)
+        super().__init__(name, executor=executor, on_error=on_error, **options)
 
     @property
     def collects(self) -> bool:

@@ -9,6 +9,7 @@ from hush.core.nodes.iteration.base import ItemsNode
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from hush.model.executor import Executor
     from hush.model.options import ItemsOptions
 
 __all__ = ("MapNode",)
@@ -25,16 +26,24 @@ class MapNode(ItemsNode):
     """
 
     kind = "map"
+    sendable = True
 
     def __init__(
-        self, name: str | None = None, *, max_concurrency: int = 16, **options: Unpack[ItemsOptions]
+        self,
+        name: str | None = None,
+        *,
+        max_concurrency: int = 16,
+        executor: Executor | None = None,
+        **options: Unpack[ItemsOptions],
     ) -> None:
         """Declare a map.
 
         Args:
             name: unique within the graph.
             max_concurrency: most items that run at the same time; a positive integer.
+            executor: where items run: one of :mod:`hush.executors`. None is where the
+                engine says, for a map that is in no other one, and else here.
             **options: as for :class:`~hush.core.nodes.iteration.base.ItemsNode`.
         """
         self.max_concurrency = max_concurrency
-        super().__init__(name, **options)
+        super().__init__(name, executor=executor, **options)

@@ -1,0 +1,87 @@
+"""Chunking: how many items go to a worker at once. Pure: no clock, no I/O.
+
+A call costs the engine the same whatever is in it, so few large ones are cheap; but its answer
+comes when all of its items are over, and a lost worker loses all of them. About a second of
+work is a fair middle: of work, not of time, since items that wait for something wait together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hush.runtime.remote.call import ItemReport
+
+__all__ = ("CHUNK_BYTES", "ChunkSize", "longest_way")
+
+WORK_S: Final = 1.0
+"""CPU seconds that one chunk is to take."""
+FIRST: Final = 8
+"""Items of a chunk as long as nothing is known of them."""
+GROWTH: Final = 4
+"""How many times as large as the one before a chunk may be at most."""
+CHUNK_BYTES: Final = 1_048_576
+"""Size of a chunk's inputs from which on no further item is added, in bytes."""
+
+
+class ChunkSize:
+    """How many items the next chunk gets."""
+
+    __slots__ = ("_item_s", "_limit", "_size", "_slots")
+
+    def __init__(self, max_concurrency: int, slots: int, *, idempotent: bool) -> None:
+        """Begin with nothing known.
+
+        Args:
+            max_concurrency: most items in flight.
+            slots: how many calls the workers run at the same time.
+            idempotent: whether items may be run again; each gets a call of its own where not.
+        """
+        self._slots = slots
+        self._limit = max(1, max_concurrency // slots) if idempotent else 1
+        self._size = min(FIRST, self._limit)
+        self._item_s: float | None = None
+
+    def next(self, left: int | None) -> int:
+        """Return how many items the next chunk gets at most.
+
+        Args:
+            left: how many have not begun; None where nobody knows.
+        """
+        if left is None:
+            return self._size
+        # The last ones are shared out, so that no worker is left with nothing to do.
+        return max(1, min(self._size, -(-left // self._slots)))
+
+    def ended(self, count: int, cpu_s: float) -> None:
+        """Learn from a chunk.
+
+        Args:
+            count: how many items it had.
+            cpu_s: CPU seconds of its worker.
+        """
+        item_s = cpu_s / count
+        # The first call of a worker also loads what the items need.
+        self._item_s = item_s if self._item_s is None else (self._item_s + item_s) / 2
+        wanted = self._limit if self._item_s <= 0.0 else int(WORK_S / self._item_s)
+        self._size = max(1, min(wanted, self._size * GROWTH, self._limit))
+
+
+def longest_way(reports: Sequence[ItemReport]) -> list[ItemReport]:
+    """Return those of a chunk that its end waited for, one after the other.
+
+    Args:
+        reports: of its items.
+
+    Returns:
+        The one that ended last, before it the last that had ended when that one began, and so
+        on; in order of time.
+    """
+    way: list[ItemReport] = []
+    for report in sorted(reports, key=lambda one: one.ended_ns, reverse=True):
+        if not way or report.ended_ns <= way[-1].began_ns:
+            way.append(report)
+    way.reverse()
+    return way

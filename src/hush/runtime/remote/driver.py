@@ -1,0 +1,366 @@
+"""Driver: a map whose items run in workers: what is sent when, and what comes of it.
+
+A few tasks, no more than the engine takes calls at a time and one, gather items into chunks,
+send them and take in what comes back. An item that is tried again waits without a task, and
+keeps its place among those that are under way: there are never more than ``max_concurrency``.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+from hush.errors import ExecutorError, UnexpectedCancellationError, WorkerLostError
+from hush.runtime.map_run import MapRun
+from hush.runtime.remote.call import SCHEMA, Call
+from hush.runtime.remote.chunking import ChunkSize
+from hush.runtime.remote.exchange import backend, enter, exchange
+from hush.runtime.remote.intake import Intake
+from hush.runtime.remote.packing import pack_telemetry, pack_values
+from hush.runtime.remote.sent_item import SentItem
+from hush.runtime.remote.supply import Supply
+from hush.runtime.trail import NO_TRAIL, Chain
+
+if TYPE_CHECKING:
+    from hush.model.contract import FanOut
+    from hush.runtime.events import Event
+    from hush.runtime.node_context import RuntimeContext
+    from hush.runtime.remote.target import Target
+
+__all__ = ("RemoteMapRun",)
+
+
+class RemoteMapRun(MapRun):
+    """One map while it runs, the items of which run elsewhere.
+
+    Attributes:
+        target: where.
+        supply: items that are to be sent.
+        under_way: items that have begun and not ended, those that wait to be tried again too.
+        to_tell: events that have happened and were not told yet.
+    """
+
+    def __init__(self, ctx: RuntimeContext, request: FanOut, target: Target) -> None:
+        """Prepare to run; nothing connects yet."""
+        super().__init__(ctx, request)
+        self.target = target
+        self.under_way = 0
+        self.to_tell: list[Event] = []
+        self.supply = Supply(self._pull_now if self.source.sync else None)
+        self._intake = Intake(self)
+        self.size: ChunkSize
+        """How many items go into a chunk."""
+        self._broadcast = b""
+        self._telemetry = pack_telemetry(self.run.instrument)
+        self._calls = 0
+        self._idle = 0
+        self._changed = anyio.Event()
+        self._asked = anyio.Event()
+
+    # --- from the beginning to the end ---------------------------------------------------------
+
+    async def run_items(self) -> None:
+        """Run items until there are no more, or the map has failed."""
+        try:
+            self._broadcast = pack_values(self.ctx.path, self.request.broadcast)
+        except Exception as error:  # noqa: BLE001  # the map's failure, raised where it ends
+            self.fault = error
+            return
+        async with AsyncExitStack() as engine:
+            try:
+                await enter(engine, self.target.executor)
+                slots = max(1, self.target.executor.slots)
+            except ExecutorError as error:
+                self.fault = error
+                return
+            try:
+                await self._run_on(slots)
+            finally:
+                self._drop_all(list(self.supply.waiting()), Chain(), abandoned=False)
+                await self._tell(cancelled=True)
+
+    async def _run_on(self, slots: int) -> None:
+        limit = self.request.max_concurrency
+        self.size = ChunkSize(limit, slots, idempotent=self.target.idempotent)
+        # One more than run at a time lies ready for the worker that is done first. Not where
+        # time is limited: what waits would have to be taken for lost.
+        lanes = min(limit, slots if self.policy.limited else slots + 1)
+        async with anyio.create_task_group() as self.group:
+            if not self.source.sync:
+                self.context.run(self.group.start_soon, self._pull)
+            for _ in range(lanes):
+                self.context.run(self.group.start_soon, self._lane)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the map has failed: nothing is begun or tried again."""
+        return bool(self.outcomes.failures or self.fault)
+
+    # --- what is sent --------------------------------------------------------------------------
+
+    async def _lane(self) -> None:
+        """Send one chunk after the other."""
+        # First all that were spawned with this one begin: an interrupt that ends the loop in
+        # the first step of a task would leave the others behind.
+        await anyio.lowlevel.checkpoint()
+        chain = Chain()
+        previous: object = None
+        while not self.stopping:
+            waited = False
+            while not (chunk := self._chunk(chain)):
+                if self.stopping or (self.supply.empty and not self._calls):
+                    self._notify()
+                    return
+                waited = True
+                await self._wait()
+            if waited:
+                # It is not what this lane did before that had been waited for.
+                led = chunk[-1].chain or self.way.last
+                chain = Chain() if led is None else led.copy()
+            chunk = self._opened(chunk, previous)
+            if chunk:
+                chain, previous = await self._send(chunk, chain)
+            else:
+                await self._tell()
+                await anyio.lowlevel.checkpoint()
+
+    def _chunk(self, chain: Chain) -> list[SentItem]:
+        """Return what goes next; nothing where that has to be waited for."""
+        if self.stopping:
+            return []
+        now = anyio.current_time()
+        total = self.source.total
+        size = self.size.next(None if total is None else total - self.outcomes.begun)
+        chunk = self.supply.due(size, now)
+        room = self.request.max_concurrency - self.under_way
+        if chunk or room <= 0:
+            return chunk
+        asked = self.clock()
+        try:
+            chunk = self.supply.fresh(min(size, room), now)
+        except Exception as error:  # noqa: BLE001  # raised again when every item is over
+            self.fail(error)
+            return []
+        if self.source.slow and self.source.sync:
+            self.way.gave(chain, asked, self.clock())
+        if self.supply.over and not self.supply.held:
+            self.verdict.dry(self.clock())
+        return chunk
+
+    def _opened(self, chunk: list[SentItem], previous: object) -> list[SentItem]:
+        """Begin with items; return those that have to be sent.
+
+        Args:
+            chunk: of these.
+            previous: token of what the lane did before.
+        """
+        run, now = self.run, anyio.current_time()
+        for item in chunk:
+            if item.opened:
+                continue
+            self.outcomes.begun += 1
+            self.under_way += 1
+            if self.outcomes.begun == self.source.total:
+                self.verdict.last(self.clock())
+            begun = item.open(self.context, previous)
+            if self.source.total is not None:
+                item.wait_slot_s = item.began - self.ready_at - item.wait_source_s
+            if self.policy.deadline_s is not None:
+                item.deadline = now + self.policy.deadline_s
+            self.verdict.start(item.began)
+            if run.events is not None:
+                self.to_tell.append(begun)
+        ready = []
+        for item in chunk:
+            if item.fault is not None:
+                item.tally.attempts = 1
+                self._intake.failed(item, item.fault)
+            elif item.deadline <= now:
+                self._intake.timed_out(item)
+            else:
+                ready.append(item)
+        return ready
+
+    async def _send(self, chunk: list[SentItem], chain: Chain) -> tuple[Chain, object]:
+        """Send a chunk, and take in what comes back; return what the lane has done then."""
+        limits = [item.deadline - anyio.current_time() for item in chunk]
+        deadline_s = min(limits) if self.policy.deadline_s is not None else None
+        call = self._call(chunk, deadline_s)
+        bounds = [one for one in (self.policy.timeout_s, deadline_s) if one is not None]
+        self._calls += 1
+        began = self.clock()
+        try:
+            await self._tell()
+            answer = await exchange(self.target, call, min(bounds) if bounds else None)
+            self._intake.take(chunk, answer, chain)
+        except WorkerLostError as error:
+            chain.add(chunk[0].index, self.clock() - began, NO_TRAIL)
+            self._intake.lost(chunk, error, chain)
+        except Exception as error:  # noqa: BLE001  # raised again when every item is over
+            self.fail(error)
+            self._drop_all(chunk, chain)
+        except anyio.get_cancelled_exc_class() as error:
+            self._drop_all(chunk, chain)
+            if self.run.caller.cancellation_requested():
+                raise
+            said = f"the executor {self.target.executor.name!r} cancelled a call although no "
+            said += "scope of this run asked for it"
+            fault = UnexpectedCancellationError(self.ctx.path, said)
+            fault.__cause__ = error
+            self.fail(fault)
+        except BaseException:
+            self._drop_all(chunk, chain)
+            raise
+        finally:
+            self._calls -= 1
+            self._notify()
+        await self._tell()
+        return chain, chunk[-1].seen.token
+
+    def _call(self, chunk: list[SentItem], deadline_s: float | None) -> Call:
+        ctx, run = self.ctx, self.run
+        return Call(
+            schema=SCHEMA,
+            run_id=run.state.run_id,
+            graph=run.plan.name,
+            path=ctx.path,
+            name=ctx.node.name,
+            level="item",
+            body=self.target.body,
+            broadcast=self._broadcast,
+            items=tuple(item.as_sent() for item in chunk),
+            concurrency=len(chunk),
+            backend=backend(),
+            timeout_s=self.policy.timeout_s,
+            deadline_s=None if deadline_s is None else max(0.0, deadline_s),
+            resources=self.target.resources,
+            telemetry=self._telemetry,
+        )
+
+    def _drop_all(self, chunk: list[SentItem], chain: Chain, *, abandoned: bool = True) -> None:
+        abandoned = abandoned and not self.target.executor.capabilities.stops_running_work
+        for item in chunk:
+            if not item.closed:
+                self.drop(item, chain, abandoned=abandoned)
+
+    def drop(self, item: SentItem, chain: Chain, *, abandoned: bool) -> None:
+        """End an item as cancelled.
+
+        Args:
+            item: has begun.
+            chain: what the lane has done until then.
+            abandoned: whether its work may go on all the same.
+        """
+        item.cancel(abandoned=abandoned)
+        self.under_way -= 1
+        now = self.clock()
+        self.verdict.drop(now)
+        chain = chain.copy()
+        chain.add(item.index, now - item.began, NO_TRAIL)
+        self.way.cut_off(chain, item.index, now)
+        if self.run.events is not None:
+            self.to_tell.append(item.told())
+
+    # --- what is waited for --------------------------------------------------------------------
+
+    async def _wait(self) -> None:
+        """Wait until there may be something to do."""
+        changed = self._changed
+        self._idle += 1
+        self._asked.set()
+        try:
+            now = anyio.current_time()
+            with anyio.move_on_after(self.supply.until(now) - now):
+                await changed.wait()
+        finally:
+            self._idle -= 1
+
+    def _notify(self) -> None:
+        self._asked.set()
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _tell(self, *, cancelled: bool = False) -> None:
+        """Tell what has happened."""
+        events, self.to_tell = self.to_tell, []
+        sink = self.run.events
+        if sink is None:
+            return
+        try:
+            while events and not cancelled:
+                await sink.emit(events[0])
+                del events[0]
+        finally:
+            for event in events:
+                await sink.emit_cancelled(event)
+
+    # --- the source ----------------------------------------------------------------------------
+
+    def _made(self, pulled: tuple[int, dict[str, Any], float]) -> SentItem:
+        index, values, source_s = pulled
+        key, fault = (None, None) if self.request.key is None else self.key_of(values)
+        body = self.ctx.node.body
+        assert body is not None  # noqa: S101  # a map has a body
+        item = SentItem(
+            run=self.run,
+            body=body,
+            owner=self.ctx.path,
+            name=self.ctx.node.name,
+            index=index,
+            key=key,
+            total=self.source.total,
+            values=values,
+            lineage=self.lineage,
+            policy=self.policy,
+            handled_text=self.request.failed_when,
+            limited=self.ctx.limited or self.policy.limited,
+            depth=1,
+            iteration=False,
+            released_by=None,
+            wait_slot_s=0.0,
+            wait_source_s=source_s,
+            budget=self.request.span_budget,
+            fault=fault,
+        )
+        item.pack()
+        return item
+
+    def _pull_now(self) -> SentItem | None:
+        pulled = self.source.pull_now()
+        return None if pulled is None else self._made(pulled)
+
+    async def _pull(self) -> None:
+        """Pull what has to be waited for, as far as there are lanes that have nothing to do."""
+        supply, way = self.supply, self.way
+        while not self.stopping:
+            room = self.request.max_concurrency - self.under_way
+            if len(supply.held) >= min(room, self._idle * self.size.next(None)):
+                self._asked = anyio.Event()
+                await self._asked.wait()
+                continue
+            asked, chain = self.clock(), Chain() if way.last is None else way.last.copy()
+            try:
+                pulled = await self.source.pull()
+            except Exception as error:  # noqa: BLE001  # raised again when every item is over
+                self.fail(error)
+                return
+            except anyio.get_cancelled_exc_class() as error:
+                if self.run.caller.cancellation_requested():
+                    way.cut_off_waiting(chain, asked, self.clock())
+                    raise
+                self.fail(self.source_cancelled(error))
+                return
+            chain = way.gave(chain, asked, self.clock())
+            if pulled is None:
+                supply.over = True
+                self.verdict.dry(self.clock())
+                way.last = chain
+                self._notify()
+                return
+            item = self._made(pulled)
+            item.chain = chain
+            supply.hold(item, anyio.current_time())
+            self._notify()
