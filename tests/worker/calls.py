@@ -80,7 +80,8 @@ def run_elsewhere(call: Call, **options: Any) -> CallReport:
         timeout=50,
         **options,
     )
-    assert not done.stderr, done.stderr
+    # The SDK says so of attributes that it cuts.
+    assert not done.stderr or b"truncating" in done.stderr, done.stderr
     return unpack_report(done.stdout)
 
 

@@ -11,10 +11,13 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import (
+    Meter,
     MeterProvider,
     NoOpCounter,
     NoOpHistogram,
-    NoOpMeter,
+    NoOpObservableCounter,
+    NoOpObservableGauge,
+    NoOpObservableUpDownCounter,
     NoOpUpDownCounter,
 )
 
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from opentelemetry.context import Context
-    from opentelemetry.metrics import Meter
 
 __all__ = ("COUNTED", "GatheringMeterProvider", "unpack_points")
 
@@ -84,7 +86,7 @@ class _Counter(NoOpCounter):
         self.points.add(self.name, amount, attributes, sums=True)
 
 
-class _GatheringMeter(NoOpMeter):
+class _GatheringMeter(Meter):
     """Gathers what histograms and counters record; what is observed by callbacks, it is not."""
 
     points: _Points
@@ -104,6 +106,17 @@ class _GatheringMeter(NoOpMeter):
         self, name: str, unit: str = "", description: str = ""
     ) -> NoOpUpDownCounter:
         return NoOpUpDownCounter(name, unit, description)
+
+    def create_observable_counter(self, name: str, *details: Any) -> NoOpObservableCounter:
+        return NoOpObservableCounter(name, *details)
+
+    def create_observable_gauge(self, name: str, *details: Any) -> NoOpObservableGauge:
+        return NoOpObservableGauge(name, *details)
+
+    def create_observable_up_down_counter(
+        self, name: str, *details: Any
+    ) -> NoOpObservableUpDownCounter:
+        return NoOpObservableUpDownCounter(name, *details)
 
 
 class GatheringMeterProvider(MeterProvider):

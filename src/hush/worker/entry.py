@@ -71,8 +71,9 @@ def _run(call: Call, received_ns: int) -> CallReport:
         except BaseException as error:
             # What a node raised is in its item's report, and the driver raises it again.
             if not chunk.interrupted:
-                group = isinstance(error, BaseExceptionGroup)
-                interrupt = only_interrupt(error) if group else None
+                interrupt = None
+                if isinstance(error, BaseExceptionGroup):
+                    interrupt = only_interrupt(error)
                 if interrupt is None:
                     raise
                 raise interrupt from None
