@@ -318,8 +318,12 @@ def test_order_is_kept(tmp_path: Path):
 def test_one_span_that_cannot_be_encoded_costs_no_other(tmp_path: Path):
     with collecting() as collector, sending(collector, tmp_path) as source:
         source.end(100)
-        source.end(1, "half of a pair: \ud800")
+        tracer = source.provider.get_tracer("odd")
+        span = tracer.start_span("before all time", start_time=-1)
+        span.end()
+        source.ids.append(format(span.get_span_context().span_id, "016x"))
         source.end(100)
+        source.end(1, "half of a pair: \ud800")
         source.processor.force_flush(20_000)
         lost = source.ids.pop(100)
         assert sorted(collector.stored) == sorted(source.ids)

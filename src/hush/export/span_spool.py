@@ -10,11 +10,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-
 from hush.errors import text_of
 from hush.export.counts import counts
 from hush.export.pressure import crowd
+from hush.export.span_encoder import SpanEncoder
 from hush.export.span_queue import QueuedSpanProcessor
 
 if TYPE_CHECKING:
@@ -78,6 +77,7 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
 
     def _begin(self) -> None:
         super()._begin()
+        self._encoder = SpanEncoder()
         self._got_to, self._got_there_s = -1, 0.0
 
     def _allow(self, limit: int) -> None:
@@ -194,7 +194,7 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
 
     def _encode(self, spans: Sequence[ReadableSpan]) -> None:
         try:
-            data = encode_spans(spans).SerializeToString()
+            data = self._encoder.encode(spans)
         except Exception as error:  # noqa: BLE001  # one span that cannot be said in protobuf must not cost the others
             if len(spans) > 1:
                 self._halves(spans)
