@@ -66,9 +66,9 @@ def kill(pid):
     os.kill(pid, signal.SIGKILL)
 
 
-def children(pid):
+def children(pid=None):
     """Return all descendants of a process."""
-    found, todo = [], [pid]
+    found, todo = [], [pid or os.getpid()]
     while todo:
         parent = todo.pop()
         for task in Path(f"/proc/{parent}/task").glob("*"):

@@ -26,6 +26,11 @@ def raises(payload):
     raise ValueError("no such thing: \udc80")
 
 
+def naps(payload):
+    time.sleep(float(payload))
+    return b"napped"
+
+
 class Unprintable(Exception):
     def __str__(self):
         raise RuntimeError("not even this")

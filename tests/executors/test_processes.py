@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
-from pathlib import Path
 
 import anyio
 import pytest
@@ -16,7 +11,7 @@ import pytest
 from hush.errors import ExecutorError, WorkerLostError
 from hush.executors import Processes
 from tests.executors import entries
-from tests.executors.engines import Calls, alive, children, kill, wait_gone
+from tests.executors.engines import Calls, alive, kill, wait_gone
 
 
 @pytest.fixture
@@ -125,43 +120,3 @@ def test_a_function_that_no_worker_can_import():
 
     with pytest.raises(ExecutorError, match="a worker cannot import"):
         anyio.run(use)
-
-
-DRIVER = """
-    import sys, anyio
-    from hush.executors import Processes
-    from tests.executors import entries
-
-    async def main():
-        executor = Processes(3)
-        async with executor:
-            await executor.call(entries.echo, b"")
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(executor.call, entries.sleeps, sys.argv[1].encode())
-                tasks.start_soon(executor.call, entries.computes, sys.argv[1].encode())
-                await executor.call(entries.echo, b"")
-
-    anyio.run(main, backend=sys.argv[2])
-"""
-
-
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_workers_end_with_their_driver(calls, backend, sent):
-    driver = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(DRIVER), calls.payload().decode(), backend],
-        cwd=Path(__file__).parents[2],
-        stderr=subprocess.PIPE,
-    )
-
-    async def watch():
-        await calls.wait_begun(2)
-        workers = children(driver.pid)
-        assert set(calls.pids()) <= set(workers)
-        driver.send_signal(sent)
-        await anyio.to_thread.run_sync(driver.communicate)
-        await wait_gone(*workers)
-        assert await calls.stopped()
-
-    with driver:
-        anyio.run(watch)

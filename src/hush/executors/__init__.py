@@ -9,17 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from hush.executors.dask import DaskExecutor
     from hush.executors.in_process import InProcess
     from hush.executors.processes import Processes
+    from hush.executors.ray import RayExecutor
     from hush.model.executor import Capabilities, Executor
 
-__all__ = ("Capabilities", "Executor", "InProcess", "Processes")
+__all__ = ("Capabilities", "DaskExecutor", "Executor", "InProcess", "Processes", "RayExecutor")
 
 _HOMES: Final = {
     "Capabilities": "hush.model.executor",
+    "DaskExecutor": "hush.executors.dask",
     "Executor": "hush.model.executor",
     "InProcess": "hush.executors.in_process",
     "Processes": "hush.executors.processes",
+    "RayExecutor": "hush.executors.ray",
 }
 
 

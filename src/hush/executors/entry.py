@@ -18,7 +18,7 @@ from hush.errors import ExecutorError, WorkerLostError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ("ENDED", "RETURNED", "answer", "reference_of", "value_of")
+__all__ = ("ENDED", "LOST", "RETURNED", "answer", "reference_of", "value_of")
 
 RETURNED: Final = b"r"
 """First byte of an answer that holds what the function returned."""
@@ -26,6 +26,8 @@ RAISED: Final = b"x"
 """Of one that says why it could not be called, or what it raised: a text."""
 ENDED: Final = b"e"
 """Of one that says that it asked for the worker's end."""
+LOST: Final = b"l"
+"""Of one that says why it was not called: somebody else may have done so before."""
 
 _resolved: dict[str, Callable[[bytes], bytes]] = {}
 
@@ -98,6 +100,8 @@ def value_of(given: bytes, where: str) -> bytes:
     text = given[1:].decode("utf-8", "replace")
     if kind == ENDED:
         raise WorkerLostError(f"{where} was told to end by what ran in it: {text}")
+    if kind == LOST:
+        raise WorkerLostError(f"{where}: {text}")
     if kind == RAISED:
         raise ExecutorError(f"{where}: {text}")
     raise ExecutorError(f"{where} answered something else than was asked: {given[:40]!r}")

@@ -16,6 +16,7 @@ import anyio.lowlevel
 from hush.errors import ExecutorError
 from hush.executors.cpus import usable_cpus
 from hush.executors.entry import ENDED, reference_of, value_of
+from hush.executors.limits import positive
 from hush.model.executor import Capabilities
 
 if TYPE_CHECKING:
@@ -52,11 +53,7 @@ class Processes:
             max_workers: most processes at the same time on one event loop; None means one
                 for each CPU that this process may use.
         """
-        if max_workers is not None and (
-            not isinstance(max_workers, int) or isinstance(max_workers, bool) or max_workers < 1
-        ):
-            raise ValueError(f"max_workers must be a positive integer or None, not {max_workers!r}")
-        self._asked = max_workers
+        self._asked = positive("max_workers", max_workers)
         self._slots = max_workers or usable_cpus()
 
     def __repr__(self) -> str:

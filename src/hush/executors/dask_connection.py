@@ -1,0 +1,296 @@
+"""A connection to a Dask scheduler, and a cluster that was started for it.
+
+All of it lives on one asyncio loop, that of the thread it was opened in. Knows Dask, and
+which of its errors mean that a worker was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+import uuid
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from hush.errors import ExecutorError, WorkerLostError, text_of
+from hush.executors.dask_fence import FENCE, PREFIX, fence
+from hush.executors.extras import load
+from hush.executors.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+__all__ = ("DaskConnection", "connect", "start")
+
+LOOK_S: Final = 2.0
+"""How often the number of workers is asked for."""
+SCATTERED_BYTES: Final = 1 << 22
+"""From this size on a payload goes beside the task: Dask warns of tasks of 10 MB."""
+CLOSE_S: Final = 10.0
+"""How long each part may take to close."""
+
+
+async def connect(address: str, security: Any, timeout_s: float) -> DaskConnection:
+    """Connect to a scheduler.
+
+    Args:
+        address: where it listens.
+        security: Dask's ``Security``; None means as Dask is configured.
+        timeout_s: how long it may take.
+
+    Raises:
+        ExecutorError: Dask is not installed, or nobody answers.
+    """
+    load("distributed", "dask")
+    undo = ExitStack()
+    try:
+        return await _connected(address, address, security, timeout_s, undo, {})
+    except BaseException:
+        undo.close()
+        raise
+
+
+async def start(workers: int, security: Any, timeout_s: float) -> DaskConnection:
+    """Start a cluster of processes of this machine, and connect to it.
+
+    Args:
+        workers: how many, each with one thread.
+        security: Dask's ``Security``; None means no encryption; it listens on loopback only.
+        timeout_s: how long connecting may take.
+
+    Raises:
+        ExecutorError: Dask is not installed, or it did not come up.
+    """
+    distributed = load("distributed", "dask")
+    undo = ExitStack()
+    undo.enter_context(_silence())
+    folder = scratch_folder("dask")
+    undo.callback(shutil.rmtree, folder, ignore_errors=True)
+    cluster: Any = None
+    try:
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            security=security,
+            silence_logs=logging.CRITICAL,
+            scheduler_kwargs={"local_directory": folder},
+            local_directory=folder,
+            asynchronous=True,
+        )
+        try:
+            await cluster
+        except Exception as error:
+            raise ExecutorError(
+                f"Dask could not start a cluster here: {text_of(error)}. A script that starts one "
+                'needs the guard: if __name__ == "__main__"'
+            ) from error
+        where = f"{cluster.scheduler_address} (started here)"
+        return await _connected(cluster, where, security, timeout_s, undo, {"cluster": cluster})
+    except BaseException:
+        if cluster is not None:
+            await _closed(cluster.close())
+        undo.close()
+        raise
+
+
+async def _connected(
+    target: Any,
+    address: str,
+    security: Any,
+    timeout_s: float,
+    undo: ExitStack,
+    owned: dict[str, Any],
+) -> DaskConnection:
+    distributed = load("distributed", "dask")
+    undo.enter_context(_silence())
+    client: Any = None
+    try:
+        options = {} if owned else {"security": security}
+        client = distributed.Client(
+            target,
+            asynchronous=True,
+            timeout=timeout_s,
+            set_as_default=False,
+            name="hush",
+            **options,
+        )
+        await asyncio.wait_for(client, timeout_s + 1)
+        await client.register_plugin(fence(), name=FENCE)
+        connection = DaskConnection(client, address, timeout_s, undo, owned.get("cluster"))
+        await connection.look()
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        await _closed(client.close())
+        raise ExecutorError(_unreachable(address, timeout_s, error)) from error
+    except BaseException:
+        if client is not None:
+            await _closed(client.close())
+        raise
+    connection.watch()
+    return connection
+
+
+def _unreachable(address: str, timeout_s: float, error: BaseException) -> str:
+    what = text_of(error) or type(error).__name__
+    if isinstance(error, OSError):
+        return (
+            f"no Dask scheduler can be reached at {address} within {timeout_s:g} s: {what}. Check "
+            "the address, that the scheduler runs (dask scheduler), and that tcp:// or tls:// and "
+            "security= are what it expects"
+        )
+    return f"the Dask scheduler at {address} cannot be used: {what}"
+
+
+class DaskConnection:
+    """A client, what was started for it, and the calls that are under way."""
+
+    def __init__(
+        self, client: Any, address: str, patience_s: float, undo: ExitStack, cluster: Any
+    ) -> None:
+        """Keep them.
+
+        Args:
+            client: connected.
+            address: of the scheduler, for people.
+            patience_s: for how long the cluster may be without workers.
+            undo: what to undo in the end.
+            cluster: what was started; None where nothing was.
+        """
+        self.address = address
+        self.slots = 0
+        self._client = client
+        self._patience_s = patience_s
+        self._undo = undo
+        self._cluster = cluster
+        self._had_workers = time.monotonic()
+        self._watch: asyncio.Task[None] | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    async def call(self, reference: str, payload: bytes) -> bytes:
+        """Call once; return the answer."""
+        from hush.executors.dask_worker import perform  # noqa: PLC0415  # an extra
+
+        abandoned = asyncio.get_running_loop().create_future()
+        self._waiting.add(abandoned)
+        futures: list[Any] = []
+        work = asyncio.ensure_future(self._call(perform, reference, payload, futures))
+        try:
+            await asyncio.wait({work, abandoned}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                abandoned.result()
+            return work.result()
+        finally:
+            self._waiting.discard(abandoned)
+            abandoned.cancel()
+            if not work.done():
+                work.cancel()
+            if futures:
+                await _closed(self._client._cancel(futures))  # noqa: SLF001  # awaits no answer
+            for future in futures:
+                future.release()
+
+    async def _call(
+        self, perform: Any, reference: str, payload: bytes, futures: list[Any]
+    ) -> bytes:
+        key = f"{PREFIX}{uuid.uuid4().hex}"
+        try:
+            sent: Any = payload
+            if len(payload) >= SCATTERED_BYTES:
+                sent = await self._client.scatter(payload, hash=False)
+                futures.append(sent)
+            future = self._client.submit(
+                perform, key, reference, sent, key=key, retries=0, pure=False
+            )
+            futures.append(future)
+            given: bytes = await future
+        except asyncio.CancelledError as error:
+            if type(error) is asyncio.CancelledError:
+                raise
+            raise self._lost(error) from error
+        except Exception as error:
+            raise self._failed(error) from error
+        return given
+
+    def _failed(self, error: Exception) -> ExecutorError:
+        """Return what an error of Dask's means."""
+        distributed = load("distributed", "dask")
+        kind = type(error).__name__
+        if isinstance(error, distributed.KilledWorker):
+            return WorkerLostError(f"a worker of Dask at {self.address} died while it worked")
+        if isinstance(error, OSError) or "Cancelled" in kind or kind == "ClosedClientError":
+            if self._client.status == "running":
+                return self._lost(error)
+            return self._lost(error) if "Cancelled" in kind else self._gone(error)
+        if isinstance(error, ImportError):
+            return ExecutorError(
+                f"workers of Dask at {self.address} cannot import hush ({text_of(error)}): install "
+                "the same version of hush-runtime there"
+            )
+        return ExecutorError(f"Dask at {self.address}: {kind}: {text_of(error)}")
+
+    def _lost(self, error: BaseException) -> WorkerLostError:
+        return WorkerLostError(
+            f"Dask at {self.address} lost a call, and may have run it: {text_of(error)}"
+        )
+
+    def _gone(self, error: BaseException) -> ExecutorError:
+        return ExecutorError(
+            f"the Dask scheduler at {self.address} cannot be reached any more: {text_of(error)}"
+        )
+
+    def watch(self) -> None:
+        """Keep looking how many workers there are."""
+        self._watch = asyncio.get_running_loop().create_task(self._keep_looking())
+
+    async def look(self) -> None:
+        """Ask how many threads the workers have."""
+        threads = await self._client.nthreads()
+        self.slots = sum(threads.values())
+        if threads:
+            self._had_workers = time.monotonic()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            # A connection that broke is Dask's to mend; calls under way hear of it from there.
+            with suppress(Exception):
+                await asyncio.wait_for(self.look(), 10 * LOOK_S)
+            without_s = time.monotonic() - self._had_workers
+            if without_s > self._patience_s:
+                for waiting in [one for one in self._waiting if not one.done()]:
+                    waiting.set_exception(
+                        ExecutorError(
+                            f"the Dask cluster at {self.address} has had no workers for "
+                            f"{without_s:.0f} s; start some: dask worker {self.address}"
+                        )
+                    )
+
+    async def close(self) -> None:
+        """Disconnect, and end what was started."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+        try:
+            await _closed(self._client.close())
+            if self._cluster is not None:
+                await _closed(self._cluster.close())
+        finally:
+            self._undo.close()
+
+
+async def _closed(closing: Coroutine[Any, Any, Any]) -> None:
+    """Await for a bounded time; an engine that cannot close is left to itself."""
+    with suppress(Exception):
+        await asyncio.wait_for(closing, CLOSE_S)
+
+
+def _silence() -> Any:
+    """Keep Dask from writing to the terminal; what matters comes out as errors."""
+    from distributed.utils import silence_logging_cmgr  # noqa: PLC0415  # an extra
+
+    return silence_logging_cmgr(logging.CRITICAL)
