@@ -12,7 +12,7 @@ import re
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
-from hush.errors import Failure, RemoteError, text_of, type_name
+from hush.errors import Failure, LLMError, RemoteError, text_of, type_name
 from hush.runtime.failing import failure_of
 from hush.runtime.remote.call import Fault
 from hush.runtime.remote.pickling import PROTOCOL, Pickler, dumps, loads
@@ -173,6 +173,7 @@ def _packed(error: BaseException) -> bytes | None:
     chain: list[tuple[bytes, str]] = []
     at: BaseException | None = error
     seen: set[int] = set()
+    bare = False
     while at is not None and id(at) not in seen and len(chain) < CHAIN:
         seen.add(id(at))
         link = "none"
@@ -182,12 +183,18 @@ def _packed(error: BaseException) -> bytes | None:
         elif not at.__suppress_context__:
             following, link = at.__context__, "context"
         try:
-            data = _survivor(at) or dumps(_stand_in_for(at))
+            data = dumps(_bare(at)) if bare else _survivor(at) or dumps(_stand_in_for(at))
         except Exception:  # noqa: BLE001  # as above
             break
         chain.append((data, link if following is not None else "none"))
+        # What a model's client raised holds the request, and that the worker's own key.
+        bare = bare or isinstance(at, LLMError)
         at = following
     return dumps(chain) if chain else None
+
+
+def _bare(error: BaseException) -> RemoteError:
+    return RemoteError(type_name(error), text_of(error), _trace_of(error))
 
 
 def _trace_of(error: BaseException) -> str:
