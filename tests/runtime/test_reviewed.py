@@ -68,7 +68,7 @@ def test_a_forked_child_makes_spans_whoever_held_the_lock():
     held, done = threading.Event(), threading.Event()
 
     def hold():
-        with lean_span._becoming:
+        with lean_span.becoming:
             held.set()
             done.wait(20)
 

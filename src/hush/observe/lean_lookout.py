@@ -16,12 +16,12 @@ from hush import semconv
 from hush.observe.clock import AFTER_NS
 from hush.observe.describing import attributes_of, path_is_clean
 from hush.observe.lean_live import LeanLive, clean_lists, current_context, put_in
-from hush.observe.lean_span import LeanSpan, link_to, place
+from hush.observe.lean_span import LeanSpan, becoming, link_to, place
 from hush.observe.links import Token
 from hush.observe.settings import settings
 from hush.observe.spans import _Live, _open
 from hush.runtime.instrument import OK, Scope
-from hush.semconv import OUTCOME, OUTCOME_OK, RUN_S
+from hush.semconv import NODE_PATH, OUTCOME, OUTCOME_OK, RUN_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ("LeanLookout",)
 
 _new = object.__new__
+acquire, release = becoming.acquire, becoming.release
 KINDS: Final = 2_048
 """Most nodes of which it is remembered what their spans have in common."""
 
@@ -104,28 +105,12 @@ class LeanSight(LeanLive):
     here what it is asked for.
     """
 
-    __slots__ = ("_home", "_links", "_title", "became")
+    __slots__ = ("_links", "_title", "became")
 
-    def __init__(self, lookout: LeanLookout, outer: _Live) -> None:
-        """Be closed until :meth:`open` is called.
-
-        Args:
-            lookout: whose it is.
-            outer: what is open around it.
-        """
-        self._outer = outer
-        self.maker = lookout.maker
-        self._on_fault = lookout.on_fault
-        self._clock = outer._clock  # noqa: SLF001  # of the same kind
-        self._around = outer._around  # noqa: SLF001  # likewise
-        self._ending = self._item = self._items = self.token = None
-        self._last_child_ns = 0
-        self.is_open = self._recording = self.became = False
-        # Until it is entered, what opens inside finds what is around it.
-        self.current = outer.current
-
-    def open(
+    def __init__(
         self,
+        lookout: LeanLookout,
+        outer: _Live,
         scope: Scope,
         title: str,
         attributes: dict[str, Any],
@@ -133,9 +118,11 @@ class LeanSight(LeanLive):
         start_ns: int,
         context: Context,
     ) -> None:
-        """Open it.
+        """Open; what goes wrong is told.
 
         Args:
+            lookout: whose it is.
+            outer: what is open around it.
             scope: without its facts.
             title: the span's name.
             attributes: its own from now on.
@@ -143,24 +130,36 @@ class LeanSight(LeanLive):
             start_ns: when it starts, in nanoseconds since the epoch.
             context: what it runs in.
         """
-        maker, around, outer = self.maker, self._around, self._outer
-        assert outer is not None  # noqa: S101  # see __init__
-        self._scope, self._start_ns, self._known = scope, start_ns, attributes
-        if maker.plain() and scope.budget is None and (around is None or around.home is None):
-            self._title, self._links = title, links
-            self.token = Token(maker.identity())
-            span = self._span = _new(LeanSpan)
-            span.sight = self
-        else:
-            span = self._span = maker.make(
-                title, SpanKind.INTERNAL, outer.token.context, attributes, links, start_ns, context
-            )
-            self.token = Token(span.identity)
-            # Once it is made, there is no other way to end it.
-            self.became = True
-            if around is not None:
-                self._find_place(place)
-        self.is_open = self._recording = True
+        self.maker = maker = lookout.maker
+        self._on_fault = lookout.on_fault
+        self._clock = lookout.clock
+        self._around = around = outer._around  # noqa: SLF001  # of the same kind
+        self._outer, self._scope, self._known = outer, scope, attributes
+        self._start_ns, self._last_child_ns = start_ns, 0
+        self._ending = self._item = self._items = None
+        self._title, self._links = title, links
+        # Until it is entered, what opens inside finds what is around it.
+        self.current = outer.current
+        self.token = None
+        self.is_open = self._recording = self.became = False
+        try:
+            if maker.plain() and scope.budget is None and (around is None or around.home is None):
+                self.token = Token(maker.identity())
+                span = self._span = _new(LeanSpan)
+                span.sight = self
+            else:
+                # Once it is made, there is no other way to end it.
+                self.became = True
+                parent = outer.token.context
+                span = self._span = maker.make(
+                    title, SpanKind.INTERNAL, parent, attributes, links, start_ns, context
+                )
+                self.token = Token(span.identity)
+                if around is not None:
+                    self._find_place(place)
+            self.is_open = self._recording = True
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._on_fault(error)
 
     def contents(self) -> dict[str, Any]:
         """Return what the hull holds once somebody looks into it."""
@@ -204,7 +203,14 @@ class LeanSight(LeanLive):
         assert outer is not None  # noqa: S101  # see __init__
         known[RUN_S] = run_s
         known[OUTCOME] = OUTCOME_OK
-        if not span.seal(self, end_ns):
+        acquire()
+        try:
+            # From here on nobody else can end it; or somebody did something with it.
+            if not self.became:
+                span._end_time = end_ns  # noqa: SLF001  # as the SDK's span
+        finally:
+            release()
+        if self.became:
             self._end_touched(run_s)
             return
         self.is_open = False
@@ -242,7 +248,7 @@ class LeanSight(LeanLive):
 class LeanLookout:
     """Watches what begins in one context, which nobody else writes on."""
 
-    __slots__ = ("_items", "_kinds", "_outer", "_redactor", "maker", "on_fault")
+    __slots__ = ("_items", "_kinds", "_outer", "_redactor", "clock", "heard", "maker", "on_fault")
 
     def __init__(self, outer: _Live, maker: Maker, on_fault: Callable[[Exception], None]) -> None:
         """Look out.
@@ -253,16 +259,13 @@ class LeanLookout:
             on_fault: gets what goes wrong.
         """
         self.maker = maker
+        self.heard = maker.heard()
         self.on_fault = on_fault
+        self.clock = outer._clock  # noqa: SLF001  # of the same kind
         self._outer = outer
         self._redactor: Redactor = settings.redactor
         self._kinds: dict[str, _Kind] = {}
         self._items: dict[str, tuple[Scope, str]] = {}
-
-    @property
-    def heard(self) -> bool:
-        """Whether a processor hears of beginnings."""
-        return self.maker.heard()
 
     def node(
         self,
@@ -278,32 +281,28 @@ class LeanLookout:
         """Open a node's span; arguments as for :class:`hush.runtime.lookout.Lookout`."""
         # Where the item's span could not be opened, it is missing between.
         outer = self._outer if around is None or not around.is_open else around
-        sight = LeanSight(self, outer)
-        try:
-            if self._redactor is not settings.redactor:
-                self._kinds, self._redactor = {}, settings.redactor
-            known = self._kinds.get(name)
-            if known is None:
-                # As many as one graph has nodes.
-                known = self._kinds[name] = _kinds.of(name, path, kind)
-            attributes = known.facts.copy()
-            if known.clean:
-                attributes[semconv.NODE_PATH] = path
-            else:
-                attributes |= attributes_of({semconv.NODE_PATH: path})
-            if facts:
-                attributes |= clean_lists(attributes_of(facts))
-            made: Sequence[Link]
-            if type(released_by) is Token and len(links) == 1 and links[0] is released_by:
-                # One after the other, as nearly all are.
-                start_ns = released_by.end_ns + AFTER_NS
-                made = (link_to(released_by.context),)
-            else:
-                start_ns, made = _after(outer, attributes, released_by, links)
-            sight.open(known.scope, known.title, attributes, made, start_ns, context)
-        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
-            self.on_fault(error)
-        return sight
+        if self._redactor is not settings.redactor:
+            self._kinds, self._redactor = {}, settings.redactor
+        known = self._kinds.get(name)
+        if known is None:
+            # As many as one graph has nodes.
+            known = self._kinds[name] = _kinds.of(name, path, kind)
+        attributes = known.facts.copy()
+        if known.clean:
+            attributes[NODE_PATH] = path
+        else:
+            attributes |= attributes_of({NODE_PATH: path})
+        if facts:
+            attributes |= clean_lists(attributes_of(facts))
+        made: Sequence[Link]
+        if released_by is None and not links:
+            start_ns, made = outer._start_ns, ()  # noqa: SLF001  # of the same kind
+        elif type(released_by) is Token and len(links) == 1 and links[0] is released_by:
+            # One after the other, as nearly all are.
+            start_ns, made = released_by.end_ns + AFTER_NS, (link_to(released_by.context),)
+        else:
+            start_ns, made = _after(outer, attributes, released_by, links)
+        return LeanSight(self, outer, known.scope, known.title, attributes, made, start_ns, context)
 
     def item(
         self,
@@ -317,30 +316,22 @@ class LeanLookout:
         total: int | None,
     ) -> LeanSight:
         """Open an item's span; arguments as for :class:`hush.runtime.lookout.Lookout`."""
-        outer = self._outer
-        sight = LeanSight(self, outer)
-        try:
-            known = self._items.get(level)
-            if known is None:
-                scope = Scope(level, name, budget=budget, total=total)
-                known = self._items[level] = scope, f"{level} {name}"
-            if key is not None:
-                numbers |= attributes_of({semconv.ITEM_KEY: key})
-            start_ns = outer._clock.now()  # noqa: SLF001  # of the same kind
-            if isinstance(released_by, Token) and start_ns < released_by.end_ns + AFTER_NS:
-                start_ns = released_by.end_ns + AFTER_NS
-            sight.open(*known, numbers, (), start_ns, context)
-        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
-            self.on_fault(error)
-        return sight
+        known = self._items.get(level)
+        if known is None:
+            scope = Scope(level, name, budget=budget, total=total)
+            known = self._items[level] = scope, f"{level} {name}"
+        if key is not None:
+            numbers |= attributes_of({semconv.ITEM_KEY: key})
+        start_ns = self.clock.now()
+        if isinstance(released_by, Token) and start_ns < released_by.end_ns + AFTER_NS:
+            start_ns = released_by.end_ns + AFTER_NS
+        return LeanSight(self, self._outer, *known, numbers, (), start_ns, context)
 
 
 def _after(
     outer: _Live, attributes: dict[str, Any], released_by: object, links: Sequence[object]
 ) -> tuple[int, Sequence[Link]]:
     """Return when a node starts, and its links."""
-    if released_by is None and not links:
-        return outer._start_ns, ()  # noqa: SLF001  # of the same kind
     if len(links) > semconv.LINK_LIMIT:
         attributes[semconv.LINKS_DROPPED] = len(links) - semconv.LINK_LIMIT
     tokens = [one for one in (released_by, *links) if isinstance(one, Token)]

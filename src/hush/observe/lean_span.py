@@ -99,7 +99,7 @@ UNSET: Final = Status(StatusCode.UNSET)
 EMPTY: Final = BoundedAttributes()
 """Attributes of what has none."""
 
-_becoming = threading.RLock()
+becoming = threading.RLock()
 """Held where it is decided what a span is. The same thread may come again: finalisers and
 signal handlers write on spans too, wherever they find it."""
 _new = object.__new__
@@ -400,28 +400,12 @@ class LeanSpan(OwnSpan):
         # Made before the lock is taken: whatever makes objects may set off the collection of
         # garbage, and that may run anybody's code.
         made = self._made()
-        with _becoming:
+        with becoming:
             mine = self.__dict__
             if "_lock" not in mine:
                 mine.update(made)
             if self.sight is not None:
                 self.sight.became = True
-
-    def seal(self, sight: Sight, end_ns: int) -> bool:
-        """End a hull, unless it has become one of the SDK's.
-
-        Args:
-            sight: its own.
-            end_ns: when, in nanoseconds since the epoch.
-
-        Returns:
-            Whether it was one still.
-        """
-        with _becoming:
-            bare = not sight.became
-            if bare:
-                self._end_time = end_ns
-        return bare
 
     def _made(self) -> dict[str, Any]:
         """Return what makes it one of the SDK's."""
@@ -457,7 +441,7 @@ class LeanSpan(OwnSpan):
         mine = self.__dict__
         if self.sight is not None:
             self._fill(self.sight)
-        with _becoming:
+        with becoming:
             # From here on nobody else can end it; or somebody did something with it.
             bare = "_lock" not in mine
             if bare:
@@ -500,7 +484,7 @@ class LeanSpan(OwnSpan):
 
 def _renew() -> None:
     """Be as new in a forked child: whoever held a lock there is not in it."""
-    _becoming._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001  # as the standard library's own do it
+    becoming._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001  # as the standard library's own do it
 
 
 if hasattr(os, "register_at_fork"):

@@ -24,7 +24,7 @@ from hush.runtime.state import Frame
 from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from contextvars import Context
 
@@ -185,10 +185,10 @@ class DirectItem(ItemRun):
             self.at_most if self.total is None else self.total,
         )
 
-    def trail_now(self) -> Trail:
-        """Return the critical path of the item that was run last."""
+    def trail_now(self) -> Trail | Callable[[], Trail]:
+        """Return the critical path of the item that was run last, or what will give it."""
         assert self._line is not None  # noqa: S101  # one was
-        return self._line.trail() if self.error is None else trail_of(self.error, NO_TRAIL)
+        return self._line.trail_later() if self.error is None else trail_of(self.error, NO_TRAIL)
 
     def _begin(self, path: str, values: dict[str, Any]) -> LineRun:
         self._frame = Frame(

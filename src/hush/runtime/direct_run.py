@@ -42,18 +42,19 @@ __all__ = ("DirectRun",)
 class DirectRun(NodeRun):
     """Runs nodes of one graph that come to one call, one at a time.
 
-    A node is watched from :meth:`open` and begun with :meth:`start`; where that gives
-    nothing, it waits for something and :meth:`go_on` is to be awaited; where any of these
+    A node is begun with :meth:`begin`. Where that gives nothing, :meth:`breathe` is to be awaited
+    if it is ``due``; where it then waits for something, :meth:`go_on` is; where any of these
     raises, :meth:`unusual` is. Then it is over.
 
     Attributes:
+        around: the item that the nodes are in, where the lookout watches it.
+        due: whether it is the loop's turn before the node makes its first step.
         token: of the node's observation.
         writes: what the node writes to PARENT; None where its plan says it.
         stamp: of the thread.
     """
 
     __slots__ = (
-        "_around",
         "_began",
         "_context",
         "_coroutine",
@@ -62,6 +63,8 @@ class DirectRun(NodeRun):
         "_outer",
         "_sight",
         "_waited",
+        "around",
+        "due",
         "stamp",
         "token",
         "writes",
@@ -89,12 +92,14 @@ class DirectRun(NodeRun):
         self.loop_wait_s = 0.0
         self.stamp = stamp_here()
         self._lookout = lookout
-        self._around: Sight | None = None
+        self.around: Sight | None = None
+        self.due = False
         self._sight: Sight | None = None
         """The node's observation, where it comes from the lookout."""
         self._outer = outer
         self._coroutine: Coroutine[Any, Any, Any] | None = None
         self.token: object = None
+        self.writes: dict[str, Any] | None = None
 
     async def call(
         self,
@@ -123,12 +128,13 @@ class DirectRun(NodeRun):
         try:
             path = f"{self.frame.path}.{node.name}"
             self.run.state.started(self.frame, path)
-            if self.open(node, release, context, path) or late:
-                await self.stamp.breathe(self.run.caller.turn)
-            outputs = self.start()
+            outputs = self.begin(node, release, context, path, at_once=not late)
             if outputs is None:
-                waits()
-                outputs = await self.go_on()
+                if self.due:
+                    outputs = await self.breathe()
+                if outputs is None:
+                    waits()
+                    outputs = await self.go_on()
             writes = self.writes
             if writes is None:
                 writes = writes_of(node, outputs, self.frame)
@@ -136,50 +142,64 @@ class DirectRun(NodeRun):
         except BaseException as error:  # noqa: BLE001  # raised again unless it is a failure
             return await self.unusual(error)
 
-    def go_inside(self, around: Sight | None) -> None:
-        """Be in an item from now on.
-
-        Args:
-            around: the item, where the lookout watches it; None where it is the current one.
-        """
-        self._around = around
-
-    def open(self, node: NodePlan, release: Release, context: Context, path: str) -> bool:
-        """Begin to watch a node.
+    def begin(
+        self, node: NodePlan, release: Release, context: Context, path: str, *, at_once: bool = True
+    ) -> Mapping[str, Any] | None:
+        """Begin to watch a node, and make its first step unless it is the loop's turn first.
 
         Args:
             node: comes to one call.
             release: what let it start.
             context: its own.
             path: of the node; not asked for where nobody watches.
+            at_once: whether it may begin before the loop had its turn.
 
         Returns:
-            Whether it is the loop's turn first.
+            The node's outputs; None where it is ``due`` to breathe, or waits for something.
         """
         run, stamp = self.run, self.stamp
         self.node, self.release, self._context = node, release, context
         self.left_at = math.inf
         run.started += 1
+        end = None
         if run.watched:
-            self._watch(node, release, context, path)
+            self._began = run.clock()
+            lookout = self._lookout
+            if lookout is None or lookout.heard:
+                self._watch(node, release, context, path)
+            else:
+                by, after, more, _ = release
+                sight = lookout.node(
+                    self.around, context, node.name, path, node.kind, more, by, after
+                )
+                self._sight = self.seen = sight
+                self.token = sight.token
+            end = self._begun
         now = perf_counter()
-        if now - stamp.breath_at <= BREATH_S:
-            return False
+        if at_once and now - stamp.breath_at <= BREATH_S:
+            self.due = False
+            result = stamp.step_in(self, context, self._begin, end, now)
+            return None if self._coroutine is not None else result
         # It might begin now; what others make of the loop's turn counts as waiting for them.
         self.left_at = now
-        return True
+        self.due = True
+        return None
+
+    async def breathe(self) -> Mapping[str, Any] | None:
+        """Let the loop have its turn; return as :meth:`begin`, which was due to it."""
+        stamp = self.stamp
+        await stamp.breathe(self.run.caller.turn)
+        self.due = False
+        end = None if self.seen is None else self._begun
+        result = stamp.step_in(self, self._context, self._begin, end, perf_counter())
+        return None if self._coroutine is not None else result
 
     def _watch(self, node: NodePlan, release: Release, context: Context, path: str) -> None:
         run, lookout, name = self.run, self._lookout, node.name
-        self._began = run.clock()
         by, after, more, _ = release
         if lookout is not None:
-            facts = (self._around, context, name, path, node.kind, more, by, after)
-            if lookout.heard:
-                sight = self.stamp.step(self, lookout.node, *facts)
-            else:
-                sight = lookout.node(*facts)
-            self._sight = self.seen = sight
+            facts = (self.around, context, name, path, node.kind, more, by, after)
+            sight = self._sight = self.seen = self.stamp.step(self, lookout.node, *facts)
             self.token = sight.token
             return
         known: dict[str, Any] = {
@@ -195,22 +215,6 @@ class DirectRun(NodeRun):
         self._manager, self.seen = opened
         self.token = self.seen.token
 
-    def start(self) -> Mapping[str, Any] | None:
-        """Make the first step.
-
-        Returns:
-            The node's outputs; None where it waits for something.
-        """
-        result = self.stamp.step_in(self, self._context, self._begin, self._begun)
-        return None if self._coroutine is not None else result
-
-    def _begun(self, result: Any) -> None:
-        """Take what came of the first step."""
-        if self._coroutine is not None:
-            self._waited = result
-        elif self.seen is not None:
-            self._close_well()
-
     async def go_on(self) -> Mapping[str, Any]:
         """Make the other steps; return the node's outputs."""
         coroutine, context = self._coroutine, self._context
@@ -219,14 +223,14 @@ class DirectRun(NodeRun):
         returned = await resumed(context, coroutine, self, self._waited)
         # This goes on at once: it waits for nobody in between.
         self.left_at = math.inf
-        return self.stamp.step_in(self, context, partial(self._finish, returned), self._gone)
+        end = None if self.seen is None else self._begun
+        finish_it: Callable[[], Mapping[str, Any]] = partial(self._finish, returned)
+        return self.stamp.step_in(self, context, finish_it, end, perf_counter())
 
-    def _gone(self, _outputs: object) -> None:
-        if self.seen is not None:
-            self._close_well()
-
-    def _close_well(self) -> None:
-        """End the observation in the step in which the node has ended well."""
+    def _begun(self, _result: Any) -> None:
+        """Take what came of a step: where it was the last one, end the observation with it."""
+        if self._coroutine is not None:
+            return
         sight = self._sight
         if sight is None or self.loop_wait_s or self.blocked_s:
             self._tell_times()
@@ -268,13 +272,14 @@ class DirectRun(NodeRun):
         finally:
             self.over = False
 
-    def _begin(self) -> Any:
-        """Make the first step; return how it ended, or what the coroutine waits for."""
-        direct = self.node.direct
+    def _begin(self) -> Mapping[str, Any] | None:
+        """Make the first step; return outputs, where it does not wait."""
+        node, frame = self.node, self.frame
+        direct = node.direct
         assert direct is not None  # noqa: S101  # only such nodes come here
         if self._sight is not None:
             self._sight.enter()
-        inputs = resolved(self.node, self.frame)
+        inputs = resolved(node, frame)
         try:
             returned = direct.call(**inputs)
         except StopIteration as stop:
@@ -288,19 +293,20 @@ class DirectRun(NodeRun):
             except StopIteration as stop:
                 returned = stop.value
             else:
-                self._coroutine = coroutine
-                return waited
-        return self._finish(returned)
-
-    def _finish(self, returned: Any) -> Mapping[str, Any]:
-        node = self.node
+                self._coroutine, self._waited = coroutine, waited
+                return None
         if type(returned) is dict and node.copies is not None:
             for key in node.expected:
                 if key not in returned:
                     break
             else:
+                # What :meth:`_finish` comes to for nearly all.
                 self.writes = None
                 return returned
+        return self._finish(returned)
+
+    def _finish(self, returned: Any) -> Mapping[str, Any]:
+        node = self.node
         if type(returned) is not dict:
             direct = node.direct
             assert direct is not None  # noqa: S101  # as above

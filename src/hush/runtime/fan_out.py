@@ -108,26 +108,30 @@ class LocalMapRun(MapRun):
             # in the first step of a task would leave the others behind.
             await anyio.lowlevel.checkpoint()
         previous: object = None
-        trail: Trail | Callable[[], Trail]
+        trail: Trail | Callable[[], Trail | Callable[[], Trail]]
         failed: Exception | None
         chain = Chain()
         clock, direct = self.clock, self._direct(depth)
         request, verdict, outcomes, way = self.request, self.verdict, self.outcomes, self.way
+        source, context = self.source, self.context
+        slow, shared = source.slow, bool(request.broadcast or request.carry)
+        asked = 0.0
         while not (outcomes.failures or self.fault):
-            asked = clock()
+            if slow:
+                asked = clock()
             try:
-                pulled = self.source.pull_now() or await self.source.pull()
+                pulled = source.pull_now() or await source.pull()
             except Exception as error:  # noqa: BLE001  # raised again by drive, once every item is over
                 self.fail(error)
                 return
             except anyio.get_cancelled_exc_class() as error:
                 if self.run.caller.cancellation_requested():
-                    if self.source.slow:
+                    if slow:
                         way.cut_off_waiting(chain, asked, clock())
                     raise
                 self.fail(self.source_cancelled(error))
                 return
-            if self.source.slow:
+            if slow:
                 chain = way.gave(chain, asked, clock())
             if pulled is None:
                 verdict.dry(clock())
@@ -135,24 +139,27 @@ class LocalMapRun(MapRun):
                 way.last = chain
                 return
             outcomes.begun += 1
-            if outcomes.begun == self.source.total:
+            if outcomes.begun == source.total:
                 verdict.last(clock())
             if self.workers < request.max_concurrency:
                 self._hire()
             began = clock()
             index, values, source_s = pulled
             key, unkeyed = (None, None) if request.key is None else self.key_of(values)
-            if request.broadcast or outcomes.carried:
+            if shared:
                 values = {**request.broadcast, **outcomes.carried, **values}
-            slot_s = 0.0 if self.source.total is None else began - self.ready_at - source_s
-            facts = (index, key, values, previous, slot_s, source_s, unkeyed)
+            slot_s = 0.0 if source.total is None else began - self.ready_at - source_s
             verdict.start(began)
             try:
                 if direct is not None:
-                    record = await direct.call(*facts, self.context, began)
+                    record = await direct.call(
+                        index, key, values, previous, slot_s, source_s, unkeyed, context, began
+                    )
                     previous, failed, trail = direct.token, direct.error, direct.trail_now
                 else:
-                    outcome = await self._item(depth, *facts)
+                    outcome = await self._item(
+                        depth, index, key, values, previous, slot_s, source_s, unkeyed
+                    )
                     record, previous, failed = outcome.record, outcome.token, outcome.error
                     trail = outcome.trail
                     if trail:

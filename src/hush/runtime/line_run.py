@@ -8,6 +8,7 @@ one node runs at a time. The facts are the same as of any graph
 from __future__ import annotations
 
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hush.runtime import presence
@@ -20,9 +21,10 @@ from hush.runtime.presence import MapNow, NodeNow, WaitNow
 from hush.runtime.trail import NO_TRAIL, along, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextvars import Context
 
+    from hush.plan.plan import Plan
     from hush.runtime.lookout import Lookout, Sight
     from hush.runtime.node_run import Done
     from hush.runtime.state import Frame, Run
@@ -104,18 +106,19 @@ class LineRun:
         outputs: Mapping[str, Any] | None = None
         failed: Done | None = None
         self._took, self._since = took, began
-        direct.go_inside(around)
+        direct.around = around
         for i in line:
             self._node = i
             node = nodes[i]
             path = f"{base}.{node.name}"
             state.started(frame, path)
             try:
-                if direct.open(node, release, copy(), path):
-                    await direct.stamp.breathe(run.caller.turn)
-                outputs = direct.start()
+                outputs = direct.begin(node, release, copy(), path)
                 if outputs is None:
-                    outputs = await direct.go_on()
+                    if direct.due:
+                        outputs = await direct.breathe()
+                    if outputs is None:
+                        outputs = await direct.go_on()
             except BaseException as error:  # noqa: BLE001  # raised again unless it is a failure
                 try:
                     failed = await direct.unusual(error)
@@ -154,10 +157,11 @@ class LineRun:
 
     def trail(self) -> Trail:
         """Return the critical path up to now."""
-        frame = self._frame
-        nodes, line = frame.plan.nodes, frame.plan.line or ()
-        took = zip(self._took, line, strict=False)
-        return shortened(along([(max(0.0, s), nodes[i].name, NO_TRAIL) for s, i in took]))
+        return _trail_of(self._frame.plan, self._took)
+
+    def trail_later(self) -> Callable[[], Trail]:
+        """Return what gives that path, also after another line has been run."""
+        return partial(_trail_of, self._frame.plan, self._took)
 
     # --- what is going on, asked from any thread -----------------------------------------
 
@@ -187,3 +191,10 @@ class LineRun:
         """Yield nothing: it is no map."""
         del now
         return iter(())
+
+
+def _trail_of(plan: Plan, took: Sequence[float]) -> Trail:
+    """Return the critical path of a line by what each node took, as far as it has come."""
+    nodes = plan.nodes
+    steps = zip(took, plan.line or (), strict=False)
+    return shortened(along([(max(0.0, s), nodes[i].name, NO_TRAIL) for s, i in steps]))

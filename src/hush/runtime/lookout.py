@@ -49,7 +49,8 @@ class Lookout(Protocol):
     """Watches what begins in one context.
 
     Attributes:
-        heard: whether anybody hears of beginnings, who may take their time.
+        heard: whether anybody hears of beginnings, who may take their time; of those who have
+            come since, it does not say.
     """
 
     heard: bool

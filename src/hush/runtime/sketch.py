@@ -9,7 +9,8 @@ VLDB 2019), without its merging.
 from __future__ import annotations
 
 import math
-from math import ceil, log
+from collections import defaultdict
+from math import log
 from typing import Final
 
 __all__ = ("Sketch",)
@@ -25,6 +26,10 @@ LEAST_S: Final = 1e-6
 MOST_S: Final = 1e7
 """Durations beyond four months count as these; so there are at most 1,500 buckets."""
 
+_PER_LOG: Final = 1 / _LOG_GAMMA
+_LEAST: Final = math.log(LEAST_S) * _PER_LOG
+_LAST: Final = int(math.log(MOST_S) * _PER_LOG - _LEAST) + 1
+
 
 class Sketch:
     """Durations, in seconds, that were added so far."""
@@ -36,7 +41,7 @@ class Sketch:
         self.count = 0
         self.most = 0.0
         """The greatest one, exactly."""
-        self._buckets: dict[int, int] = {}
+        self._buckets: defaultdict[int, int] = defaultdict(int)
 
     def add(self, seconds: float) -> None:
         """Add one.
@@ -47,11 +52,14 @@ class Sketch:
         self.count += 1
         if seconds > self.most:
             self.most = seconds
-        bucket = -1
-        if seconds > LEAST_S:
-            shortened = seconds if seconds < MOST_S else MOST_S
-            bucket = ceil(log(shortened / LEAST_S) / _LOG_GAMMA)
-        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+        # Rounded down and one more: what lies on an edge may be in either bucket.
+        if seconds <= LEAST_S:
+            bucket = -1
+        elif seconds < MOST_S:
+            bucket = int(log(seconds) * _PER_LOG - _LEAST) + 1
+        else:
+            bucket = _LAST
+        self._buckets[bucket] += 1
 
     def quantile(self, q: float) -> float:
         """Return a quantile.

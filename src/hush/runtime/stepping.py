@@ -151,7 +151,12 @@ class Stamp:
             self.inner_s = outer_inner + lasted
 
     def step_in(
-        self, owner: Owner, context: Context, begin: Callable[[], T], end: Callable[[T], object]
+        self,
+        owner: Owner,
+        context: Context,
+        begin: Callable[[], T],
+        end: Callable[[T], object] | None,
+        began: float,
     ) -> T:
         """Run a step that may be the last of its owner's, and what follows the last one.
 
@@ -163,20 +168,21 @@ class Stamp:
             context: entered for the step.
             begin: does it.
             end: called after it, outside of the context, with what came of it; says with the
-                owner's ``over`` that it is not the owner's doing.
+                owner's ``over`` that it is not the owner's doing. None where nobody watches.
+            began: the instant.
         """
         outer, outer_since, outer_inner = self.owner, self.since, self.inner_s
-        self.owner, self.inner_s = owner, 0.0
-        began = self.since = perf_counter()
+        self.owner, self.inner_s, self.since = owner, 0.0, began
         if began < self.at_once_until:
             owner.kept_waiting(self.held_from, self.held_until)
         try:
             result = context.run(begin)
-            now = perf_counter()
-            if now - began - self.inner_s > BLOCKED_S:
-                self.settle(owner)
-            self.since, self.inner_s = now, 0.0
-            end(result)
+            if end is not None:
+                now = perf_counter()
+                if now - began - self.inner_s > BLOCKED_S:
+                    self.settle(owner)
+                self.since, self.inner_s = now, 0.0
+                end(result)
             return result
         finally:
             owner.left_at = now = perf_counter()

@@ -175,7 +175,7 @@ class Chain:
         """Waited before an item was tried again, with nothing else to do."""
         self.shared_s = 0.0
         """Of the items' seconds, those for which shared limits held them back."""
-        self._longest: list[tuple[float, int, Trail]] = []
+        self._longest: list[tuple[float, int, Trail | Callable[[], Trail]]] = []
 
     def copy(self) -> Chain:
         """Return another that begins with what this one has done."""
@@ -194,13 +194,16 @@ class Chain:
         """
         self.source_s += seconds
 
-    def add(self, index: int, seconds: float, inner: Trail | Callable[[], Trail]) -> None:
+    def add(
+        self, index: int, seconds: float, inner: Trail | Callable[[], Trail | Callable[[], Trail]]
+    ) -> None:
         """Take note of an item.
 
         Args:
             index: its index.
             seconds: how long it took.
-            inner: its trail; or what gives it where it is wanted, which nothing shared held back.
+            inner: its trail; or what gives it where it is wanted, or gives what will, which
+                nothing shared held back.
         """
         self.count += 1
         self.seconds += seconds
@@ -215,17 +218,21 @@ class Chain:
     def trail(self) -> Trail:
         """Return what the worker did as steps below the map's label."""
         steps: list[Step] = []
+        longest = [
+            (seconds, index, inner if isinstance(inner, tuple) else inner())
+            for seconds, index, inner in self._longest
+        ]
         # Sums first: most of what they stand for came before the end, which is told last.
         held = {"source": self.source_s, "queue": self.queue_s, "paused": self.paused_s}
         worth = WORTH_A_STEP * (self.seconds + sum(held.values()))
         steps.extend(Step(f" ({what})", held[what]) for what in held if held[what] > worth)
-        others = self.count - len(self._longest)
+        others = self.count - len(longest)
         if others:
-            rest = self.seconds - sum(one[0] for one in self._longest)
+            rest = self.seconds - sum(one[0] for one in longest)
             noun = "item" if others == 1 else "items"
-            shared_s = self.shared_s - sum(shared_of(inner) for _, _, inner in self._longest)
+            shared_s = self.shared_s - sum(shared_of(inner) for _, _, inner in longest)
             steps.append(Step(f" ({others} more {noun})", rest, others, shared_s))
-        for seconds, index, inner in sorted(self._longest, key=lambda one: one[1]):
+        for seconds, index, inner in sorted(longest, key=lambda one: one[1]):
             steps.extend(within(f"[{index}]", seconds, inner))
         return shortened(steps)
 

@@ -98,8 +98,9 @@ class Verdict:
         self._since = self._now = now
         if elapsed <= 0.0:
             return
-        self.used_s += self.running * elapsed
-        if self.running >= self._limit:
+        running = self.running
+        self.used_s += running * elapsed
+        if running >= self._limit:
             self.at_limit_s += elapsed
             if self.more:
                 self.limited_s += elapsed
@@ -108,7 +109,8 @@ class Verdict:
 
     def start(self, now: float) -> None:
         """An item got its slot."""
-        self._advance(now)
+        if now > self._since:
+            self._advance(now)
         self._limited_before_s = self.limited_s
         self.running += 1
         if self.running > self.peak:
