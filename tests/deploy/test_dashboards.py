@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -24,7 +25,7 @@ from tests.deploy.servers import (
 )
 from tests.e2e.programs import Program, free_ports, wait_until
 from tests.e2e.prometheus_server import read_json
-from tests.examples.running import SERVICE, Service
+from tests.examples.running import ORDER, SERVICE, Service
 
 COMMITTED = DEPLOY / "grafana" / "dashboards"
 NAMES = ("hush-export", "hush-fan-in", "hush-maps", "hush-models", "hush-runs")
@@ -163,6 +164,9 @@ def everything(jaeger_binary, collector_binary, prometheus_binary, tmp_path_fact
             }
             with DeployedPrometheus(prometheus_binary, folder, targets, port=port) as prometheus:
                 wait_until(lambda: len(prometheus.ask("up == 1")) == 6, "all six programs are read")
+                # Four calls to the model go at a time; at any other moment it may be that none waits.
+                with ThreadPoolExecutor(24) as pool:
+                    list(pool.map(lambda _: example.ask("/orders", ORDER), range(24)))
                 time.sleep(25)
                 yield prometheus, example, jaeger
 

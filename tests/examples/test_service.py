@@ -281,8 +281,9 @@ def test_metrics_count_what_was_asked(tmp_path, collector):
             for labels, value in samples(page, "hush_item_duration_seconds_count")
         }
         assert items["fetch_all", "ok"] == 20
-        # Those of the order that failed may have ended before it did.
-        assert 3 <= items["stock", "error"] <= 4
+        # That of the order that failed may have ended before it did, and that of the one whose
+        # time was up before it was.
+        assert 3 <= items["stock", "error"] <= 5
         answered = {
             (labels["http_route"], labels["http_response_status_code"]): value
             for labels, value in samples(page, "http_server_request_duration_seconds_count")
