@@ -7,6 +7,7 @@ is an SDK.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.resources import Resource
@@ -46,6 +47,9 @@ NO_STARTS: Final = (
 """What does nothing when a span starts."""
 
 
+NO_STATE: Final = TraceState()
+
+
 def adopt_spans(tracer: Tracer, around: Around | None, data: bytes, passage: Passage) -> int:
     """Take in the spans of an attempt.
 
@@ -60,14 +64,21 @@ def adopt_spans(tracer: Tracer, around: Around | None, data: bytes, passage: Pas
     """
     seen = SeenAttempt.unpacked(data)
     processor: Any = tracer.span_processor  # type: ignore[attr-defined]  # the SDK's
-    resource = Resource(dict(seen.resource))
+    resource = _resource(seen.resource)
     starts = _tells_starts(processor)
+    skew_ns = passage.skew_ns
     spans = []
     for one in seen.spans:
         told = _with_passage(one, passage) if one.span_id == seen.root_id else one
-        spans.append(_Adopted(told, passage.skew_ns, resource, processor, starts=starts))
+        spans.append(_Adopted(told, skew_ns, resource, processor, starts=starts))
     _place(spans, seen, around)
     return max((span.end_ns for span in spans), default=0)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _resource(attributes: tuple[tuple[str, Any], ...]) -> Resource:
+    """Return the resource of a worker; exporters group spans by it."""
+    return Resource(dict(attributes))
 
 
 def _place(spans: list[_Adopted], seen: SeenAttempt, around: Around | None) -> None:
@@ -125,7 +136,8 @@ class _Adopted:
         self.causes: tuple[Span, ...] = ()
         self.processor = processor
         self.end_ns = data.end_ns - skew_ns
-        flags, state = TraceFlags(data.flags), TraceState.from_header([data.state])
+        flags = TraceFlags(data.flags)
+        state = TraceState.from_header([data.state]) if data.state else NO_STATE
         context = SpanContext(data.trace_id, data.span_id, False, flags, state)  # noqa: FBT003  # not remote
         parent = None
         if data.parent_id:

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from hush.observe.pins import ours
@@ -17,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ("context_from", "headers_of")
+
+LENGTH: Final = 55
+"""Of a header of the version that there is, in characters."""
 
 _trace: Final = TraceContextTextMapPropagator()
 _baggage: Final = W3CBaggagePropagator()
@@ -43,4 +52,20 @@ def context_from(headers: Mapping[str, str]) -> Context:
     Args:
         headers: from :func:`headers_of`, in another process.
     """
+    if len(headers) == 1:
+        span = _plain(headers.get("traceparent", ""))
+        if span is not None:
+            return set_span_in_context(NonRecordingSpan(span), Context())
     return _baggage.extract(headers, _trace.extract(headers, Context()))
+
+
+def _plain(header: str) -> SpanContext | None:
+    """Read a header as :func:`headers_of` writes most; None where it is another."""
+    if len(header) != LENGTH or header[:3] != "00-":
+        return None
+    try:
+        trace_id, span_id = int(header[3:35], 16), int(header[36:52], 16)
+        flags = TraceFlags(int(header[53:], 16))
+    except ValueError:
+        return None
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags)

@@ -8,9 +8,11 @@ Imported only where there is an SDK.
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections import OrderedDict
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry import context as otel_context
@@ -21,25 +23,30 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
 from hush import semconv
+from hush.observe import spans
 from hush.observe.budget import Around, Count, RunBudget, emit
 from hush.observe.carriers import context_from
+from hush.observe.clock import RunClock
 from hush.observe.item_spans import Item, State
+from hush.observe.lean_choice import maker_below
+from hush.observe.links import Token
 from hush.observe.own_span import OwnSpan
 from hush.observe.seen_elsewhere import SeenAttempt, data_of, drives
-from hush.observe.spans import gathering
+from hush.observe.spans import _Live, _open
+from hush.observe.tracing import tracer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextvars import Token
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
+    from opentelemetry.trace import SpanContext
 
+    from hush.observe.lean_span import Maker
     from hush.observe.seen_elsewhere import SpanSettings
-    from hush.observe.spans import Gatherer
     from hush.runtime.remote.call import Worker
 
-__all__ = ("GatheredAttempt", "provider_for")
+__all__ = ("GatheredAttempt", "Gathering", "provider_for")
 
 OURS: Final = "hush"
 """Name of the tracer that makes our spans."""
@@ -81,29 +88,72 @@ class _Owner:
         self.around = around
 
 
-class GatheredAttempt:
-    """What is observed of one attempt, while it is entered."""
+class _Afar(_Live):
+    """What an attempt is inside of: a span that is open in another process."""
 
-    def __init__(self, provider: TracerProvider, carrier: Mapping[str, str]) -> None:
+    __slots__ = ()
+
+    def __init__(self, context: Context, home: _Home, around: Around, makers: Gathering) -> None:
+        identity = trace.get_current_span(context).get_span_context()
+        self.token = Token(identity)
+        self.current = context
+        self._clock = RunClock()
+        self._start_ns = self._last_child_ns = 0
+        self._items = None
+        self._recording = identity.is_valid and identity.trace_flags.sampled
+        self._around = Around(around.run, around.counts, home) if self._recording else None
+        self.maker = makers.maker(identity) if spans.LEAN and self._recording else None
+
+
+class Gathering:
+    """What the attempts of one call have in common."""
+
+    def __init__(self, provider: TracerProvider) -> None:
         """Gather nothing yet.
 
         Args:
-            provider: makes its spans.
+            provider: makes their spans.
+        """
+        self.resource = tuple(provider.resource.attributes.items())
+        self._tracer = tracer_of(provider)
+        self._makers: dict[tuple[Any, ...], Maker | None] = {}
+
+    def attempt(self, carrier: Mapping[str, str]) -> GatheredAttempt:
+        """Return what is going to be observed of an attempt.
+
+        Args:
             carrier: headers of the span that it is inside of, in another process.
         """
-        self._provider = provider
-        self._carrier = carrier
-        self._budget = RunBudget()
+        return GatheredAttempt(self, carrier)
+
+    def maker(self, identity: SpanContext) -> Maker | None:
+        """Return what makes the spans below another process's; None where the SDK has to."""
+        # As a rule they are all of one trace.
+        key = identity.trace_id, identity.trace_flags, identity.trace_state.to_header()
+        if key not in self._makers:
+            self._makers[key] = maker_below(self._tracer, identity)
+        return self._makers[key]
+
+
+class GatheredAttempt:
+    """What is observed of one attempt, while it is entered."""
+
+    def __init__(self, gathering: Gathering, carrier: Mapping[str, str]) -> None:
+        """Gather nothing yet.
+
+        Args:
+            gathering: of the call.
+            carrier: headers of the span that it is inside of, in another process.
+        """
+        self._resource = gathering.resource
         self._count = Count(None)
-        self._home: _Home | None = None
+        around = Around(RunBudget(), self._count, None)
+        self._home = _Home(around)
         self._others: list[ReadableSpan] = []
         """Of the user's, as they ended."""
         self._over = False
-
-    def begin(self) -> tuple[Item, Around]:
-        """Return what decides on its spans, and what those inside are in."""
-        self._home = home = _Home(Around(self._budget, self._count, None))
-        return home, Around(self._budget, self._count, home)
+        self._context = context_from(carrier)
+        self._afar = _Afar(self._context, self._home, around, gathering)
 
     def add(self, span: ReadableSpan) -> None:
         """Take a span of the user's that has ended."""
@@ -111,36 +161,47 @@ class GatheredAttempt:
             self._others.append(span)
 
     def __enter__(self) -> Self:
-        self._attached = otel_context.attach(context_from(self._carrier))
-        self._gathering: Token[Gatherer | None] = gathering.set(self)
+        self._home.begin()
+        self._attached = otel_context.attach(self._context)
+        self._opened = _open.set(self._afar)
+        self._gathering = _gathering.set(self)
         return self
 
     def __exit__(self, *_details: object) -> None:
         self._over = True
-        gathering.reset(self._gathering)
+        _gathering.reset(self._gathering)
+        _open.reset(self._opened)
         otel_context.detach(self._attached)
+        self._home.finish(0, 0.0, failed=False, retried=False)
 
     def packed(self) -> bytes | None:
         """Return all that was observed; None where nothing was."""
         home = self._home
-        if home is None or not home.left:
-            return None
         own: list[ReadableSpan] = []
         with _into(own):
             emit(home.left)
         if not own:
             return None
-        spans = sorted([*own, *self._others], key=lambda one: one.end_time or 0)
-        root = own[-1].context
-        assert root is not None  # noqa: S101  # it was made by a tracer
+        # The attempt's own ends after all that is in it.
+        root = data_of(own[-1])
+        if home.lost:
+            root.attributes[semconv.SPANS_OMITTED] = home.lost
+        ended = [*map(data_of, own[:-1]), root]
+        if self._others:
+            ended += map(data_of, self._others)
+            ended.sort(key=lambda one: one.end_ns)
         seen = SeenAttempt(
-            resource=tuple(self._provider.resource.attributes.items()),
-            spans=tuple(map(data_of, spans)),
+            resource=self._resource,
+            spans=tuple(ended),
             root_id=root.span_id,
             omitted=self._count.omitted,
             pinned=home.pinned,
         )
         return seen.packed()
+
+
+_gathering: ContextVar[GatheredAttempt | None] = ContextVar("hush_gathering", default=None)
+"""What takes the user's spans here."""
 
 
 class _Sink(threading.local):
@@ -171,11 +232,14 @@ class _Gathering(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         del parent_context
-        scope = span.instrumentation_scope
-        if isinstance(span, OwnSpan) or (scope is not None and scope.name == OURS):
+        # Asking one of ours for anything makes it more than it is.
+        if isinstance(span, OwnSpan):
             return
-        attempt = gathering.get()
-        if isinstance(attempt, GatheredAttempt):
+        scope = span.instrumentation_scope
+        if scope is not None and scope.name == OURS:
+            return
+        attempt = _gathering.get()
+        if attempt is not None:
             self._open[span.get_span_context().span_id] = attempt
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -194,7 +258,9 @@ class _Ids(IdGenerator):
     """Ids that user code does not repeat by seeding the standard generator for each item."""
 
     def __init__(self) -> None:
-        self._random = random.SystemRandom()
+        self._random = random.Random()  # noqa: S311  # an id is no secret
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._random.seed)
 
     def generate_span_id(self) -> int:
         return self._random.getrandbits(64) or 1

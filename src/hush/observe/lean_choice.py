@@ -35,7 +35,7 @@ from hush.observe.own_span import OwnSpan
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-__all__ = ("maker_for", "nothing_below")
+__all__ = ("maker_below", "maker_for", "nothing_below")
 
 ATTRIBUTES: Final = 64
 """More than a span has of ours: a limit below it is the SDK's to keep."""
@@ -72,10 +72,20 @@ def maker_for(tracer: Any, span: Span, context: SpanContext) -> Maker | None:
         span: the run's own.
         context: its identity.
     """
-    if not KNOWN:
-        return None
     # The classes themselves: of what others derive from them nothing is known.
-    if type(tracer) is not Tracer or type(span) not in (_Span, OwnSpan, LeanSpan):
+    if type(span) not in (_Span, OwnSpan, LeanSpan):
+        return None
+    return maker_below(tracer, context)
+
+
+def maker_below(tracer: Any, context: SpanContext) -> Maker | None:
+    """Return what makes the spans below one of another process; None where the SDK has to.
+
+    Args:
+        tracer: of any provider.
+        context: that one's identity.
+    """
+    if not KNOWN or type(tracer) is not Tracer:
         return None
     if type(tracer.span_processor) is not SynchronousMultiSpanProcessor:
         return None

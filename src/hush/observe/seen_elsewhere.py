@@ -134,7 +134,7 @@ def data_of(span: ReadableSpan) -> SpanData:
         context.trace_id,
         context.span_id,
         int(context.trace_flags),
-        context.trace_state.to_header(),
+        context.trace_state.to_header() if context.trace_state else "",
         0 if parent is None else parent.span_id,
         parent is not None and parent.is_remote,
         span.kind.value,
@@ -142,16 +142,22 @@ def data_of(span: ReadableSpan) -> SpanData:
         span.end_time or 0,
         span.status.status_code.value,
         span.status.description,
-        dict(span.attributes or {}),
-        tuple((one.name, one.timestamp, dict(one.attributes or {})) for one in span.events),
+        _plain(span._attributes),  # noqa: SLF001  # without the lock for each of them
+        tuple((one.name, one.timestamp, _plain(one.attributes)) for one in span.events),
         tuple(
             (
                 one.context.trace_id,
                 one.context.span_id,
                 int(one.context.trace_flags),
-                dict(one.attributes or {}),
+                _plain(one.attributes),
             )
             for one in span.links
         ),
         ("", None, None) if scope is None else (scope.name, scope.version, scope.schema_url),
     )
+
+
+def _plain(attributes: Any) -> dict[str, Any]:
+    """Return attributes of a span that has ended, which nobody changes any more."""
+    inside = getattr(attributes, "_dict", None)
+    return dict(attributes or {}) if inside is None else dict(inside)

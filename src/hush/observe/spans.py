@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from hush.runtime.instrument import Ending, Observation, Scope
     from hush.runtime.remote.passage import Passage
 
-__all__ = ("Gatherer", "TracingInstrument", "gathering")
+__all__ = ("TracingInstrument",)
 
 Adopt: TypeAlias = "Callable[[Span, SpanContext, Item, Count], OwnSpan | None]"
 
@@ -54,16 +54,6 @@ NODE_LEVELS = frozenset(("node", "graph", "map", "loop"))
 FAILED = frozenset((semconv.OUTCOME_ERROR, semconv.OUTCOME_TIMEOUT, semconv.OUTCOME_HANDLED))
 """Outcomes of items that a budget keeps first."""
 
-
-class Gatherer(Protocol):
-    """Takes the spans of an attempt in a worker."""
-
-    def begin(self) -> tuple[Item, Around]:
-        """Return what decides on them, and what those inside are in."""
-
-
-gathering: ContextVar[Gatherer | None] = ContextVar("hush_gathering", default=None)
-"""What takes spans here; None outside of workers."""
 
 _open: ContextVar[_Live | None] = ContextVar("hush_open_span", default=None)
 
@@ -206,8 +196,8 @@ class _Live:
     def _find_maker(self) -> Maker | None:
         """Choose what makes the spans inside."""
         outer, context = self._outer, self.token.context
-        if self._scope.level != "run" and outer is not None:
-            maker = outer.maker
+        if self._scope.level != "run":
+            maker = None if outer is None else outer.maker
             return maker if maker is not None and maker.fits(context) else None
         if self._adopt is None or not LEAN or not self._recording:
             return None
@@ -220,18 +210,8 @@ class _Live:
         scope, outer, token = self._scope, self._outer, self.token
         around = None if outer is None else outer._around  # noqa: SLF001  # same class
         if outer is None or around is None:
-            gathers = gathering.get() if outer is None else None
-            if not self._recording:
-                return
-            if scope.level == "run":
+            if scope.level == "run" and self._recording:
                 self._around = Around(RunBudget(), Count(None), None)
-            elif gathers is not None:
-                # The attempt of a worker: its spans leave together, for another process.
-                item, self._around = gathers.begin()
-                token.span = adopt(self._span, token.context, item, self._around.counts)
-                if token.span is not None:
-                    item.begin()
-                    self._item = item
             return
         self._around = around
         if scope.level == "run":

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import TracerProvider
+    from opentelemetry.trace import Tracer, TracerProvider
 
 __all__ = (
     "TracingInstrument",
@@ -38,6 +38,7 @@ __all__ = (
     "override_logger_provider",
     "override_meter_provider",
     "override_provider",
+    "tracer_of",
 )
 
 Value = TypeVar("Value")
@@ -48,6 +49,7 @@ _logger_override: ContextVar[LoggerProvider | None] = ContextVar(
     "hush_logger_provider", default=None
 )
 _faults: ContextVar[list[Exception] | None] = ContextVar("hush_faults", default=None)
+_tracers: WeakKeyDictionary[TracerProvider, Tracer] = WeakKeyDictionary()
 _guards: WeakKeyDictionary[TracerProvider, Guard] = WeakKeyDictionary()
 _meters: WeakKeyDictionary[MeterProvider, Meters] = WeakKeyDictionary()
 
@@ -142,16 +144,27 @@ def current_instrument() -> Instrument:
     return PlacingInstrument(instrument) if settings.placed else instrument
 
 
+def tracer_of(provider: TracerProvider) -> Tracer:
+    """Return what makes our spans of a provider, each time the same.
+
+    Args:
+        provider: any.
+    """
+    tracer = _tracers.get(provider)
+    if tracer is None:
+        tracer = _tracers[provider] = provider.get_tracer("hush", __version__)
+    return tracer
+
+
 def _tracing(faults: list[Exception] | None) -> Instrument:
     provider = _override.get() or trace.get_tracer_provider()
     if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
         return NULL_INSTRUMENT
     if faults is not None:
-        tracer = provider.get_tracer("hush", __version__)
-        return Guard(TracingInstrument(tracer), faults.append)
+        return Guard(TracingInstrument(tracer_of(provider)), faults.append)
     guard = _guards.get(provider)
     if guard is None:
-        tracer = provider.get_tracer("hush", __version__)
+        tracer = tracer_of(provider)
         if isinstance(tracer, trace.NoOpTracer):
             return NULL_INSTRUMENT
         guard = _guards[provider] = Guard(TracingInstrument(tracer))

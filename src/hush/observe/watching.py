@@ -19,7 +19,7 @@ from hush.observe.content import capture_as_told
 from hush.observe.counted_elsewhere import COUNTED, GatheringMeterProvider
 from hush.observe.logs import write_lines_like
 from hush.observe.redactors import redacting
-from hush.observe.settings import REDACTOR
+from hush.observe.settings import REDACTOR, settings
 from hush.observe.tracing import current_instrument, override_meter_provider, override_provider
 from hush.observe.whereabouts import LINES, mark
 from hush.runtime.instrument import NULL_INSTRUMENT
@@ -28,9 +28,7 @@ from hush.runtime.remote.pickling import loads
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from opentelemetry.sdk.trace import TracerProvider
-
-    from hush.observe.gathered import GatheredAttempt
+    from hush.observe.gathered import GatheredAttempt, Gathering
     from hush.runtime.instrument import Instrument
     from hush.runtime.remote.call import Call, CallItem, Worker
 
@@ -75,11 +73,11 @@ class _Seen:
     def __init__(
         self,
         call: Call,
-        provider: TracerProvider | None,
+        gathering: Gathering | None,
         meters: GatheringMeterProvider | None,
     ) -> None:
         self._call = call
-        self._provider = provider
+        self._gathering = gathering
         self._meters = meters
         self.instrument = current_instrument()
         of_graph = getattr(self.instrument, "of_graph", None)
@@ -88,13 +86,10 @@ class _Seen:
 
     def attempt(self, item: CallItem) -> GatheredAttempt | None:
         call = self._call
-        index = item.index if call.level == "item" else None
-        mark(call.run_id, call.graph, call.path, index)
-        if self._provider is None:
-            return None
-        from hush.observe.gathered import GatheredAttempt  # noqa: PLC0415  # it needs the SDK
-
-        return GatheredAttempt(self._provider, item.carrier)
+        if settings.placed:
+            index = item.index if call.level == "item" else None
+            mark(call.run_id, call.graph, call.path, index)
+        return None if self._gathering is None else self._gathering.attempt(item.carrier)
 
     def metrics(self) -> bytes | None:
         return None if self._meters is None else self._meters.packed()
@@ -123,18 +118,19 @@ def watching_of(call: Call, worker: Worker) -> Iterator[Watching]:
 
 def _enter(held: ExitStack, call: Call, worker: Worker, facts: Mapping[str, Any]) -> Watching:
     held.enter_context(redacting(facts[REDACTOR]))
-    provider = None
+    provider = gathering = None
     spans = facts.get("spans")
     if spans is not None:
-        from hush.observe.gathered import provider_for  # noqa: PLC0415  # it needs the SDK
+        from hush.observe.gathered import Gathering, provider_for  # noqa: PLC0415  # it needs the SDK
 
         provider = provider_for(spans, worker)
+        gathering = Gathering(provider)
     held.enter_context(override_provider(provider or NoOpTracerProvider()))
     meters = GatheringMeterProvider() if facts.get(COUNTED) else None
     held.enter_context(override_meter_provider(meters or NoOpMeterProvider()))
     capture_as_told(facts)
     write_lines_like(facts.get(LINES))
-    return _Seen(call, provider, meters)
+    return _Seen(call, gathering, meters)
 
 
 def _settings(data: bytes) -> Mapping[str, Any] | None:

@@ -7,6 +7,7 @@ results stand and how many failures are borne, is for the driver to say.
 from __future__ import annotations
 
 import math
+import random
 import re
 from contextlib import nullcontext
 from contextvars import copy_context
@@ -79,6 +80,7 @@ class Chunk:
         self._watching = watching
         self._limited = call.timeout_s is not None or call.deadline_s is not None
         self._lineage = Lineage(None)
+        self._random = random.Random()  # noqa: S311  # spreads retries
         self._warned: set[str] = set()
         self._broadcast: dict[str, Any] | None = None
         match = _LAST_INDEX.search(call.path)
@@ -164,6 +166,8 @@ class Chunk:
             self._caller,
             None,
             RuntimeContext,
+            # To seed one for each item would cost a tenth of a small one.
+            self._random,
             resources=self._resources,
             engine=self,
             warned=self._warned,

@@ -6,8 +6,9 @@ fails its item and nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,6 +145,13 @@ class ItemReport:
     """Seconds waited for each limit."""
     spans: bytes | None = field(default=None, repr=False)
     """What was observed of the attempt; only :mod:`hush.observe` can read it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by constructor arguments, which takes a fraction of the usual time."""
+        return ItemReport, _all_of(self)
+
+
+_all_of = attrgetter(*(one.name for one in fields(ItemReport)))
 
 
 @dataclass(frozen=True, slots=True)
