@@ -343,7 +343,7 @@ def test_memory_is_bounded_whatever_comes() -> None:
         assert span.name == f"span {number}"
         assert _values(span)["k"].string_value == f"text {number}"
     remembered = (
-        encoder._heads,
+        encoder._internal,
         encoder._surroundings,
         encoder._attributes._keys,
         encoder._attributes._keys["k"].texts,

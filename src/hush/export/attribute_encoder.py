@@ -20,6 +20,8 @@ MOST_TEXTS: Final = 64
 """How many values of one name."""
 LONGEST: Final = 64
 """Characters of the longest value that is remembered."""
+ONE_BYTE: Final = 128
+"""Lengths below take one byte."""
 _SIGN: Final = 1 << 63
 
 
@@ -32,13 +34,14 @@ class _Key:
             since 1 and True are equal.
     """
 
-    __slots__ = ("_name", "_tag", "bools", "doubles", "ints", "texts")
+    __slots__ = ("_key", "_name", "_numbers", "_tag", "bools", "doubles", "ints", "texts")
 
     def __init__(self, tag: bytes, key: str) -> None:
         self._tag = tag
         self._name = text(key)
-        nothing = self.field(b"\x21" + double(0.0))
-        self.doubles = nothing[:-8]
+        self.doubles = self.field(b"\x21" + double(0.0))[:-8]
+        self._numbers: dict[int, bytes] = {}
+        self._key = delimited(b"\x0a", self._name)
         self.texts: dict[str, bytes] = {}
         self.ints: dict[int, bytes] = {}
         self.bools = {flag: self.field(any_value(flag)) for flag in (False, True)}
@@ -49,7 +52,14 @@ class _Key:
 
     def text(self, value: str) -> bytes:
         """Return the field of a text that is not remembered."""
-        field = self.field(delimited(b"\x0a", text(value)))
+        data = text(value)
+        size = len(data)
+        whole = len(self._key) + size + 4
+        if whole < ONE_BYTE:  # and so are the lengths inside
+            key = self._key
+            field = b"%b%c%b\x12%c\x0a%c%b" % (self._tag, whole, key, size + 2, size, data)
+        else:
+            field = self.field(delimited(b"\x0a", data))
         if len(value) <= LONGEST:
             if len(self.texts) >= MOST_TEXTS:
                 self.texts.clear()
@@ -58,10 +68,15 @@ class _Key:
 
     def number(self, value: int) -> bytes:
         """Return the field of a whole number that is not remembered."""
-        if 0 <= value < _SIGN:
-            field = self.field(b"\x18" + varint(value))
-        else:
-            field = self.field(any_value(value))
+        if not 0 <= value < _SIGN:
+            return self.field(any_value(value))
+        said = varint(value)
+        size = len(said)
+        try:
+            field = self._numbers[size] + said
+        except KeyError:
+            field = self.field(b"\x18" + said)
+            self._numbers[size] = field[:-size]
         if len(self.ints) >= MOST_TEXTS:
             self.ints.clear()
         self.ints[value] = field

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from hush.errors import HushError
@@ -112,6 +113,7 @@ def name_of(sequence: int, created_s: float, payload: Payload, size_bytes: int, 
     )
 
 
+@lru_cache(4_096)  # a folder is listed again and again, and hardly changes in between
 def parse_name(name: str) -> Batch | None:
     """Return what a name describes; None where it is not the name of a batch."""
     found = _NAME.fullmatch(name)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ("Picker", "told")
 
+GROUP_BATCHES: Final = 4
+"""Spans of so many full batches go together, where they have piled up."""
 GROUP_BYTES: Final = 1024 * 1024
 GROUP_FILES: Final = 64
 """Most that is sent in one request: small batches that have piled up go together."""
@@ -174,7 +176,7 @@ class Picker:
         for batch in [one for one in first if self._blamed.get(one.name) != self._taken] or first:
             alone = batch.name in self._alone
             fits = (
-                count + batch.count <= self._spool.options.batch_size
+                count + batch.count <= GROUP_BATCHES * self._spool.options.batch_size
                 and size + batch.size_bytes <= GROUP_BYTES
                 and not alone
             )

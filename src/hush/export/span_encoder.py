@@ -34,6 +34,7 @@ __all__ = ("SpanEncoder",)
 
 _MOST: Final = 128
 """How many names, resources and scopes are remembered."""
+_INTERNAL: Final = SpanKind.INTERNAL
 _KINDS: Final = {
     SpanKind.INTERNAL: b"\x30\x01",
     SpanKind.SERVER: b"\x30\x02",
@@ -71,7 +72,7 @@ class SpanEncoder:
         self._attributes = AttributeEncoder(b"\x4a")
         self._of_events = AttributeEncoder(b"\x1a")
         self._of_links = AttributeEncoder(b"\x22")
-        self._heads: dict[tuple[str, SpanKind], bytes] = {}
+        self._internal: dict[str, bytes] = {}
         self._surroundings: dict[int, tuple[object, bytes, bytes]] = {}
         self._trace_id, self._trace = -1, b""
         self._stateless: TraceState | None = None
@@ -152,7 +153,10 @@ class SpanEncoder:
         context: SpanContext = record["_context"]
         parent: SpanContext | None = record["_parent"]
         name, kind = record["_name"], record["_kind"]
-        head = self._heads.get((name, kind)) or self._head(name, kind)
+        if kind is _INTERNAL:
+            head = self._internal.get(name) or self._head(name, kind, self._internal)
+        else:
+            head = self._head(name, kind, {})
         # Contexts are tuples: their properties take twice as long.
         trace_id, span_id, _, _, state, _ = context
         if trace_id != self._trace_id:
@@ -188,9 +192,9 @@ class SpanEncoder:
         elif attributes:
             self._attributes.encode(attributes, pieces)
         events, links = record["_events"], record["_links"]
-        if type(events) is not BoundedList or events.dropped or len(events):
+        if type(events) is not BoundedList or events._dq or events.dropped:  # type: ignore[attr-defined]  # noqa: SLF001  # its length is asked for by a method
             self._add_events(events, pieces)
-        if type(links) is not BoundedList or links.dropped or len(links):
+        if type(links) is not BoundedList or links._dq or links.dropped:  # type: ignore[attr-defined]  # noqa: SLF001  # likewise
             self._add_links(links, pieces)
         status: Status | None = record["_status"]
         if status is self._plain:
@@ -203,11 +207,11 @@ class SpanEncoder:
         inside = b"".join(pieces)
         place += (b"\x12" + varint(len(inside)), inside)
 
-    def _head(self, name: str, kind: SpanKind) -> bytes:
+    def _head(self, name: str, kind: SpanKind, heads: dict[str, bytes]) -> bytes:
         head = (delimited(b"\x2a", text(name)) if name else b"") + _KINDS[kind]
-        if len(self._heads) >= _MOST:
-            self._heads.clear()
-        self._heads[name, kind] = head
+        if len(heads) >= _MOST:
+            heads.clear()
+        heads[name] = head
         return head
 
     def _add_events(self, events: Sequence[Event], pieces: list[bytes]) -> None:

@@ -14,15 +14,18 @@ import threading
 import weakref
 from abc import abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.trace import TraceFlags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ("QueuedSpanProcessor",)
+
+SAMPLED: Final = int(TraceFlags.SAMPLED)
 
 
 class _Marker:
@@ -67,12 +70,14 @@ class QueuedSpanProcessor(SpanProcessor):
         self._thread: threading.Thread | None = None
         self._closed = False
         self._handed = 0
+        self._asks_from = self._batch
+        """How many may wait until :meth:`_admit` is asked about one more."""
 
     # --- what is built upon it says --------------------------------------------------------------
 
     @abstractmethod
     def _admit(self, waiting: int) -> bool:
-        """Say whether one more span may be queued; asked only where a batch is waiting."""
+        """Say whether one more span may be queued; asked only where many are waiting."""
 
     @abstractmethod
     def _hand_on(self, spans: Sequence[ReadableSpan]) -> None:
@@ -95,7 +100,7 @@ class QueuedSpanProcessor(SpanProcessor):
             span: has ended.
         """
         context = span.context
-        if context is None or not context.trace_flags.sampled or self._closed:
+        if context is None or not context.trace_flags & SAMPLED or self._closed:
             return
         # No lock: a few more than the limit, of threads at the same moment, do no harm.
         queue = self._queue
@@ -103,7 +108,7 @@ class QueuedSpanProcessor(SpanProcessor):
         if waiting >= self._batch:
             if not self._many.is_set():
                 self._many.set()
-            if not self._admit(waiting):
+            if waiting >= self._asks_from and not self._admit(waiting):
                 return
         queue.append(span)
         if not self._some.is_set():

@@ -187,6 +187,8 @@ class SpoolingSpanProcessor(QueuedSpanProcessor):
     def _hand_on(self, spans: Sequence[ReadableSpan]) -> None:
         try:
             self._encode(spans)
+            # What waits for the disk changes here only, but for batches of other signals.
+            self._asks_from = max(self._brake - self.outbox.memory.count, self._batch)
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self.outbox.memory.complaints.warn(
                 "the spool's writer failed; it goes on", error=text_of(error)
