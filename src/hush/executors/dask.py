@@ -41,6 +41,7 @@ class DaskExecutor:
         max_workers: int | None = None,
         security: Any = None,
         connect_timeout_s: float = 30.0,
+        body: str | None = None,
     ) -> None:
         """Set where; nothing connects yet.
 
@@ -52,12 +53,15 @@ class DaskExecutor:
                 configured, which without configuration is no encryption.
             connect_timeout_s: how long connecting may take, and for how long the cluster may
                 be without a single worker, in seconds.
+            body: ``module:attribute`` of the top graph, or of its Hush, which workers import and
+                compare with this one; None sends them what they run.
         """
         if address is not None and max_workers is not None:
             raise ValueError(
                 "max_workers is for a cluster that is started here; the workers of the one at "
                 f"{address} are its own"
             )
+        self.body = body
         self._address = address
         self._max_workers = positive("max_workers", max_workers)
         self._security = security

@@ -46,13 +46,16 @@ class Processes:
     that started it. What it prints goes to standard error.
     """
 
-    def __init__(self, max_workers: int | None = None) -> None:
+    def __init__(self, max_workers: int | None = None, *, body: str | None = None) -> None:
         """Set the limit; nothing starts yet.
 
         Args:
             max_workers: most processes at the same time on one event loop; None means one
                 for each CPU that this process may use.
+            body: ``module:attribute`` of the top graph, or of its Hush, which workers import and
+                compare with this one; None sends them what they run.
         """
+        self.body = body
         self._asked = positive("max_workers", max_workers)
         self._slots = max_workers or usable_cpus()
 

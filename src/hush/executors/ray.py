@@ -43,6 +43,7 @@ class RayExecutor:
         max_workers: int | None = None,
         object_store_bytes: int = 256 << 20,
         connect_timeout_s: float = 60.0,
+        body: str | None = None,
     ) -> None:
         """Set where; nothing connects yet.
 
@@ -53,12 +54,15 @@ class RayExecutor:
                 for each CPU that this process may use.
             object_store_bytes: shared memory of a cluster that is started, in bytes.
             connect_timeout_s: how long reaching the address may take, in seconds.
+            body: ``module:attribute`` of the top graph, or of its Hush, which workers import and
+                compare with this one; None sends them what they run.
         """
         if address is not None and max_workers is not None:
             raise ValueError(
                 "max_workers is for a cluster that is started here; the workers of the one at "
                 f"{address} are its own"
             )
+        self.body = body
         self._address = address
         self._max_workers = positive("max_workers", max_workers)
         self._object_store_bytes = object_store_bytes
