@@ -1,5 +1,5 @@
 # Needs Python 3.11 or newer, make and a package index; sets up everything else itself.
-#   make demo test check bench docs clean        PYTHON=... chooses the interpreter
+#   make demo test test-ray check bench docs clean        PYTHON=... chooses the interpreter
 #   make test PYTEST_ARGS="-k fan_in -x"         passes arguments to pytest
 #   make demo DEMO_ARGS="path/to/folder"         passes arguments to the demo
 #   make bench BENCH_ARGS="--quick map chain"    passes arguments to the benchmarks
@@ -18,9 +18,11 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 # Other runtimes bring their own versions of what hush needs.
 PEERS := $(VENV)-peers
+# Ray is large, and few need it.
+RAY := $(VENV)-ray
 export PIP_ROOT_USER_ACTION = ignore
 
-.PHONY: help demo test check bench bench-peers docs clean
+.PHONY: help demo test test-ray check bench bench-peers docs clean
 
 help:  ## show this help
 	@echo "Hush: an async workflow runtime whose every step is a live OpenTelemetry span"
@@ -32,6 +34,9 @@ demo: $(VENV)/.stamp-demo  ## run a real workflow, show its results and its trac
 
 test: $(VENV)/.stamp-dev  ## run all tests (PYTEST_ARGS="..." for some)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-ray: $(RAY)/.stamp  ## run the tests of items on Ray (installs it; PYTEST_ARGS="..." for some)
+	@$(RAY)/bin/python -m pytest -m ray tests/executors $(PYTEST_ARGS)
 
 check: $(VENV)/.stamp-dev  ## lint, formatting, types and layers
 	@echo "ruff check";           $(BIN)/ruff check
@@ -49,7 +54,7 @@ docs: $(VENV)/.stamp-docs  ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 
 clean:  ## remove the virtual environment and everything built
-	rm -rf $(VENV) $(PEERS) build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(RAY) build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # One environment, one stamp for each set of packages; a changed pyproject.toml renews them.
@@ -67,6 +72,12 @@ $(PEERS)/.stamp: $(VENV)/.stamp-python benchmarks/requirements-peers.txt
 	@echo "setup: installing other runtimes into $(PEERS) (once; a minute or two)"
 	@$(BIN)/python -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet -r benchmarks/requirements-peers.txt
+	@touch $@
+
+$(RAY)/.stamp: $(VENV)/.stamp-python pyproject.toml
+	@echo "setup: installing hush and ray with the packages for tests into $(RAY) (once; two minutes)"
+	@test -x $(RAY)/bin/python || $(BIN)/python -m venv $(RAY)
+	@$(RAY)/bin/python -m pip --disable-pip-version-check install --quiet --editable ".[dev,ray]"
 	@touch $@
 
 $(VENV)/.stamp-docs: $(VENV)/.stamp-python pyproject.toml

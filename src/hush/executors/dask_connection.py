@@ -28,6 +28,8 @@ LOOK_S: Final = 2.0
 """How often the number of workers is asked for."""
 SCATTERED_BYTES: Final = 1 << 22
 """From this size on a payload goes beside the task: Dask warns of tasks of 10 MB."""
+START_S: Final = 15.0
+"""How long a cluster that nobody wants any more may take to start, before it is closed."""
 CLOSE_S: Final = 10.0
 """How long each part may take to close."""
 
@@ -78,12 +80,17 @@ async def start(workers: int, security: Any, timeout_s: float) -> DaskConnection
             dashboard_address=None,
             security=security,
             silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"local_directory": folder},
+            # Even without a dashboard it serves pages; not where others could reach them.
+            scheduler_kwargs={
+                "local_directory": folder,
+                "dashboard": False,
+                "dashboard_address": "127.0.0.1:0",
+            },
             local_directory=folder,
             asynchronous=True,
         )
         try:
-            await cluster
+            await _started(cluster)
         except Exception as error:
             raise ExecutorError(
                 f"Dask could not start a cluster here: {text_of(error)}. A script that starts one "
@@ -281,6 +288,21 @@ class DaskConnection:
                 await _closed(self._cluster.close())
         finally:
             self._undo.close()
+
+
+async def _started(cluster: Any) -> None:
+    """Await a cluster's start to its end, cancelled or not."""
+    # Cancelled on its way it would leave workers behind, and could not be closed.
+    start = asyncio.ensure_future(_awaited(cluster))
+    try:
+        await asyncio.shield(start)
+    except asyncio.CancelledError:
+        await asyncio.wait({start}, timeout=START_S)
+        raise
+
+
+async def _awaited(something: Any) -> None:
+    await something
 
 
 async def _closed(closing: Coroutine[Any, Any, Any]) -> None:
