@@ -7,6 +7,7 @@ only where there is an SDK.
 
 from __future__ import annotations
 
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
@@ -35,7 +36,7 @@ from hush.observe.own_span import OwnSpan
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-__all__ = ("maker_below", "maker_for", "nothing_below")
+__all__ = ("Makers", "maker_below", "nothing_below")
 
 ATTRIBUTES: Final = 64
 """More than a span has of ours: a limit below it is the SDK's to keep."""
@@ -64,18 +65,57 @@ RECORD: Final = frozenset(
 """What the record of a span is made of."""
 
 
-def maker_for(tracer: Any, span: Span, context: SpanContext) -> Maker | None:
-    """Return what makes the spans below a run's own; None where the SDK has to.
+class Makers:
+    """Chooses what makes the spans below a run's own; each run of a provider asks the same."""
 
-    Args:
-        tracer: of any provider.
-        span: the run's own.
-        context: its identity.
-    """
-    # The classes themselves: of what others derive from them nothing is known.
-    if type(span) not in (_Span, OwnSpan, LeanSpan):
-        return None
-    return maker_below(tracer, context)
+    __slots__ = ("_last", "_of")
+
+    def __init__(self) -> None:
+        """Start with nothing known."""
+        self._last: Maker | None = None
+        self._of: tuple[Any, ...] = ()
+
+    def of(self, tracer: Any, span: Span, context: SpanContext) -> Maker | None:
+        """Return what makes the spans; None where the SDK has to.
+
+        Args:
+            tracer: of any provider.
+            span: the run's own.
+            context: its identity.
+        """
+        # The classes themselves: of what others derive from them nothing is known.
+        if type(span) not in (_Span, OwnSpan, LeanSpan):
+            return None
+        return self.below(tracer, context)
+
+    def below(self, tracer: Any, context: SpanContext) -> Maker | None:
+        """Return what makes the spans below any span, also one of another process.
+
+        Args:
+            tracer: of any provider.
+            context: that one's identity.
+        """
+        if not KNOWN or type(tracer) is not Tracer:
+            return None
+        if type(_RUNTIME_CONTEXT) is not ContextVarsRuntimeContext:
+            return None
+        if not context.trace_flags.sampled or not context.is_valid:
+            return None
+        # What a tracer is made of might be exchanged, if hardly by anybody.
+        parts = (
+            tracer,
+            tracer.sampler,
+            tracer.span_processor,
+            tracer.id_generator,
+            tracer._span_limits,  # noqa: SLF001  # has no public name
+        )
+        last = self._last
+        if last is not None and all(map(is_, parts, self._of)):
+            return last.of_another_run(context)
+        self._last = None
+        if _understood(tracer):
+            self._last, self._of = Maker(tracer, context), parts
+        return self._last
 
 
 def maker_below(tracer: Any, context: SpanContext) -> Maker | None:
@@ -85,26 +125,23 @@ def maker_below(tracer: Any, context: SpanContext) -> Maker | None:
         tracer: of any provider.
         context: that one's identity.
     """
-    if not KNOWN or type(tracer) is not Tracer:
-        return None
+    return Makers().below(tracer, context)
+
+
+def _understood(tracer: Tracer) -> bool:
+    """Say whether it is known what a tracer does with each span below one that is sampled."""
     if type(tracer.span_processor) is not SynchronousMultiSpanProcessor:
-        return None
-    if type(_RUNTIME_CONTEXT) is not ContextVarsRuntimeContext:
-        return None
-    if not context.trace_flags.sampled or not context.is_valid:
-        return None
+        return False
     if not _keeps_sampling(tracer.sampler):
-        return None
+        return False
     limits = tracer._span_limits  # noqa: SLF001  # has no public name
     rooms = (
         (limits.max_span_attributes, ATTRIBUTES),
         (limits.max_links, semconv.LINK_LIMIT + 1),
     )
     if any(limit is not None and limit < room for limit, room in rooms):
-        return None
-    if limits.max_span_attribute_length is not None or limits.max_attribute_length is not None:
-        return None
-    return Maker(tracer, context)
+        return False
+    return limits.max_span_attribute_length is None and limits.max_attribute_length is None
 
 
 def _is_known() -> bool:

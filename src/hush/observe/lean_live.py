@@ -8,7 +8,7 @@ what elsewhere are several calls is one here. Imported only where there is an SD
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry.attributes import _clean_attribute_value
 from opentelemetry.context import _RUNTIME_CONTEXT, Context
@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ("LeanLive", "clean_lists", "current_context", "open_lean", "put_in")
 
-# Where there is a lean span, this is the runtime context: see maker_for.
+# Where there is a lean span, this is the runtime context: see lean_choice.
 current_context: ContextVar[Context] = getattr(_RUNTIME_CONTEXT, "_current_context", None)  # type: ignore[assignment]  # likewise
+NOTHING: Final[dict[str, Any]] = {}
+"""Said later: what is said is at once where it belongs."""
 put_in = dict.__setitem__
 
 
@@ -97,6 +99,7 @@ class LeanLive(_Live):
         self._around = outer._around  # noqa: SLF001  # likewise
         self._ending: Ending | None = None
         self._item = self._items = None
+        self._late = NOTHING
         self._last_child_ns = 0
         self.is_open = False
         self.token: Token | None = None  # type: ignore[assignment]  # where opening it fails

@@ -15,7 +15,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY as SPAN_KEY
 from hush import semconv
 from hush.observe.clock import AFTER_NS
 from hush.observe.describing import attributes_of, path_is_clean
-from hush.observe.lean_live import LeanLive, clean_lists, current_context, put_in
+from hush.observe.lean_live import NOTHING, LeanLive, clean_lists, current_context, put_in
 from hush.observe.lean_span import LeanSpan, becoming, link_to, place
 from hush.observe.links import Token
 from hush.observe.settings import settings
@@ -137,6 +137,7 @@ class LeanSight(LeanLive):
         self._outer, self._scope, self._known = outer, scope, attributes
         self._start_ns, self._last_child_ns = start_ns, 0
         self._ending = self._item = self._items = None
+        self._late = NOTHING
         self._title, self._links = title, links
         # Until it is entered, what opens inside finds what is around it.
         self.current = outer.current

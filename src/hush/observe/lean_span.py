@@ -15,7 +15,7 @@ import os
 import threading
 from random import getrandbits
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import (
@@ -116,51 +116,21 @@ class Maker:
         limits: of the provider.
     """
 
-    __slots__ = (
-        "_ends",
-        "_ends_of_omitted",
-        "_flags",
-        "_info",
-        "_listeners",
-        "_metrics",
-        "_metrics_kept",
-        "_no_links",
-        "_nothing_happened",
-        "_random",
-        "_resource",
-        "_scope",
-        "_starts",
-        "_state",
-        "_trace_id",
-        "_unheard",
-        "context",
-        "endings",
-        "limits",
-        "new_id",
-        "processor",
-        "tracer",
-    )
-
     def __init__(self, tracer: Tracer, context: SpanContext) -> None:
         """Look at what is the same for all.
 
         Args:
-            tracer: makes spans as expected, see :func:`maker_for`.
+            tracer: makes spans as expected, see :mod:`hush.observe.lean_choice`.
             context: identity of the run's own span, which is sampled.
         """
         self.tracer = tracer
-        self.context = context
         self.processor: SpanProcessor = tracer.span_processor
         self.limits = tracer._span_limits  # noqa: SLF001  # has no public name
         self._metrics = tracer._tracer_metrics  # noqa: SLF001  # likewise
         self._metrics_kept = type(self._metrics) is not NoOpTracerMetrics
         self.new_id = tracer.id_generator.generate_span_id
         self._random = type(tracer.id_generator) is RandomIdGenerator
-        self._trace_id = context.trace_id
-        flags = TraceFlags.SAMPLED
-        if context.trace_flags.random_trace_id:
-            flags |= TraceFlags.RANDOM_TRACE_ID
-        self._flags, self._state = TraceFlags(flags), context.trace_state
+        self._belong_to(context)
         self._info = tracer.instrumentation_info
         self._scope = tracer._instrumentation_scope  # noqa: SLF001  # as the SDK's tracer
         self._resource = tracer.resource
@@ -171,6 +141,25 @@ class Maker:
         self._starts = self.endings = self._unheard = False
         self._ends: tuple[Callable[[ReadableSpan], None], ...] = ()
         self._ends_of_omitted: tuple[Callable[[ReadableSpan], None], ...] = ()
+
+    def _belong_to(self, context: SpanContext) -> None:
+        self.context = context
+        self._trace_id = context.trace_id
+        flags = TraceFlags.SAMPLED
+        if context.trace_flags.random_trace_id:
+            flags |= TraceFlags.RANDOM_TRACE_ID
+        self._flags, self._state = TraceFlags(flags), context.trace_state
+
+    def of_another_run(self, context: SpanContext) -> Self:
+        """Return one for another run of the same tracer.
+
+        Args:
+            context: identity of that run's own span, which is sampled.
+        """
+        other: Self = _new(type(self))
+        other.__dict__ = self.__dict__.copy()
+        other._belong_to(context)
+        return other
 
     def identity(self) -> SpanContext:
         """Return the identity of another span of the run."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, SpanContext, Tracer
 
+    from hush.observe.lean_choice import Makers
     from hush.observe.lean_live import LeanLive
     from hush.observe.lean_lookout import LeanLookout
     from hush.observe.lean_span import Maker
@@ -73,23 +74,25 @@ class TracingInstrument:
         """
         self._tracer = tracer
         self._adopt: Adopt | None = None
+        self._makers: Makers | None = None
         self.observe_safely: Callable[..., LeanLive | None] | None = None
         """Opens a span that never raises, where a lean one can be had, and gives None where
         not; takes the scope and what gets faults."""
         self.lookout_safely: Callable[..., LeanLookout | None] | None = None
         """Looks out from the current context, likewise; takes what gets faults."""
         if type(tracer).__module__.startswith("opentelemetry.sdk."):
-            from hush.observe.lean_live import open_lean  # noqa: PLC0415  # there need not be an SDK
+            from hush.observe.lean_choice import Makers  # noqa: PLC0415  # there need not be an SDK
+            from hush.observe.lean_live import open_lean  # noqa: PLC0415  # likewise
             from hush.observe.lean_lookout import lean_lookout  # noqa: PLC0415  # likewise
             from hush.observe.own_span import adopt  # noqa: PLC0415  # likewise
 
-            self._adopt = adopt
+            self._adopt, self._makers = adopt, Makers()
             self.observe_safely = partial(open_lean, tracer)
             self.lookout_safely = partial(lean_lookout, tracer)
 
     def observe(self, scope: Scope) -> AbstractContextManager[Observation]:
         """Open a span for as long as the context manager is open."""
-        return _Live(self._tracer, scope, self._adopt)
+        return _Live(self._tracer, scope, self._adopt, self._makers)
 
     def elsewhere(self) -> Mapping[str, Any]:
         """Return how spans are made in workers; empty where they could not be taken in here."""
@@ -116,6 +119,8 @@ class _Live:
         "_items",
         "_known",
         "_last_child_ns",
+        "_late",
+        "_makers",
         "_opened",
         "_outer",
         "_recording",
@@ -135,8 +140,11 @@ class _Live:
     _span: Span
     token: Token
 
-    def __init__(self, tracer: Tracer, scope: Scope, adopt: Adopt | None) -> None:
+    def __init__(
+        self, tracer: Tracer, scope: Scope, adopt: Adopt | None, makers: Makers | None
+    ) -> None:
         self._tracer = tracer
+        self._makers = makers
         self._scope = scope
         self._adopt = adopt
         self._ending: Ending | None = None
@@ -156,6 +164,8 @@ class _Live:
         """The budget of a map, once it has items."""
         # What stands on the span by us, kept for where others push it off.
         self._known: dict[str, Any] = {}
+        # What was said since the start: all at once costs half as much as one by one.
+        self._late: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         scope, outer = self._scope, self._outer
@@ -199,11 +209,9 @@ class _Live:
         if self._scope.level != "run":
             maker = None if outer is None else outer.maker
             return maker if maker is not None and maker.fits(context) else None
-        if self._adopt is None or not LEAN or not self._recording:
+        if self._makers is None or not LEAN or not self._recording:
             return None
-        from hush.observe.lean_choice import maker_for  # noqa: PLC0415  # there need not be an SDK
-
-        return maker_for(self._tracer, self._span, context)
+        return self._makers.of(self._tracer, self._span, context)
 
     def _find_place(self, adopt: Adopt) -> None:
         """Find what the span and those inside it are in."""
@@ -309,11 +317,15 @@ class _Live:
         )
 
     def _describe(self, ending: Ending, end_ns: int) -> None:
-        self._tell_omitted()
-        describe(self._span, self._put, ending, self._start_ns, end_ns)
-        # A root that links into its own trace would be re-parented by Jaeger.
-        if self._scope.level != "run":
-            link_cause(self._span, self.token, ending.cause)
+        try:
+            self._tell_omitted()
+            describe(self._span, self._put, ending, self._start_ns, end_ns)
+            # A root that links into its own trace would be re-parented by Jaeger.
+            if self._scope.level != "run":
+                link_cause(self._span, self.token, ending.cause)
+        finally:
+            if self._late:
+                self._span.set_attributes(self._late)
         # A span holds so many attributes and drops the oldest: ours, where user code set many.
         if getattr(self._span, "touched", True) and getattr(self._span, "dropped_attributes", 0):
             self._restore()
@@ -369,8 +381,7 @@ class _Live:
             self._put(name, value_of(value))
 
     def _put(self, name: str, value: Any) -> None:
-        self._known[name] = value
-        self._span.set_attribute(name, value)
+        self._known[name] = self._late[name] = value
 
     def event(self, name: str, facts: Mapping[str, Any]) -> None:
         if self._recording:
