@@ -100,6 +100,8 @@ def test_a_failing_item_fails_alone_with_its_own_exception(backend: str) -> None
     fault = report.items[1].faults[0]
     assert (fault.path, fault.kind, fault.error_type) == ("g.m[1].f", "raised", "KeyError")
     assert "in picky" in fault.traceback
+    assert "During handling" not in fault.traceback
+    assert first_failure(report, 1).exception.__context__ is None
 
 
 def test_an_exception_of_a_class_of_the_script_arrives_as_that_class(backend: str) -> None:
@@ -263,6 +265,42 @@ def test_captured_and_collected_failures_are_noted(backend: str) -> None:
     assert one.partial
     assert one.noted_count == 1
     assert unpack_fault(one.noted[0]).kind == "captured"
+
+
+SCRIPT = """
+import os
+from hush.core import END, PARENT, START, CodeNode, Each, GraphNode, Hush, MapNode
+from hush.executors import Processes
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+def elsewhere(x):
+    return {"y": Point(x.x + 1), "pid": os.getpid()}
+
+if __name__ == "__main__":
+    with GraphNode(name="g", inputs={"xs": PARENT["xs"]}, outputs={"y": PARENT}) as graph:
+        with MapNode(
+            name="m", inputs={"x": Each(PARENT["xs"])}, outputs={"y": PARENT}, executor=Processes(1)
+        ) as m:
+            node = CodeNode(
+                "f", elsewhere, inputs={"x": PARENT}, outputs={"y": PARENT}, run_in="process"
+            )
+            START >> node >> END
+        START >> m >> END
+    result = Hush(graph).run_sync({"xs": [Point(1), Point(2)]})
+    print([(type(one) is Point, one.x) for one in result["y"]])
+"""
+
+
+def test_functions_and_classes_of_a_script_work_in_processes_of_workers(tmp_path: Any) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, check=False, text=True, timeout=50
+    )
+    assert done.stdout.strip() == "[(True, 2), (True, 3)]", done.stderr
 
 
 # --- limits and interrupts ---------------------------------------------------------------------------

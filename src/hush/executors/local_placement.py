@@ -6,6 +6,7 @@ import functools
 import importlib
 import operator
 import os
+import pickle
 import sys
 from dataclasses import dataclass
 from time import perf_counter
@@ -103,7 +104,10 @@ class LocalPlacement:
         Returns:
             What it returned, and the seconds for which no process was free.
         """
-        call = functools.partial(_importable(function), *args, **kwargs)
+        if _of_another_script(function):
+            call = _by_value(function, args, kwargs)
+        else:
+            call = functools.partial(_importable(function), *args, **kwargs)
         limiter = self._limits().processes
         borrower = object()
         waited_s = await _acquire(limiter, borrower)
@@ -114,7 +118,7 @@ class LocalPlacement:
             value = await to_process.run_sync(call, cancellable=True, limiter=unlimited())
         finally:
             limiter.release_on_behalf_of(borrower)
-        return value, waited_s
+        return value.value() if isinstance(value, _Given) else value, waited_s
 
     def caller(self) -> TaskCaller:
         """Return the current task as the caller of a run that begins now."""
@@ -146,6 +150,40 @@ class _Wrapped:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         holder = operator.attrgetter(self._name)(importlib.import_module(self._module))
         return holder.__wrapped__(*args, **kwargs)
+
+
+def _by_value(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Callable[[], Any]:
+    """Return a call that can be pickled of a function that was sent here by value itself."""
+    import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415  # seldom needed; has no types
+
+    return functools.partial(_called, cloudpickle.dumps((function, args, dict(kwargs))))
+
+
+def _called(data: bytes) -> _Given:
+    import cloudpickle  # noqa: PLC0415  # as above
+
+    function, args, kwargs = pickle.loads(data)  # noqa: S301  # from the process that started this one
+    return _Given(cloudpickle.dumps(function(*args, **kwargs)))
+
+
+class _Given:
+    """What came of such a call; its classes may be the script's too."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def value(self) -> Any:
+        return pickle.loads(self._data)  # noqa: S301  # from a process that was started here
+
+
+def _of_another_script(function: Callable[..., Any]) -> bool:
+    """Say whether a function is of a script that is not the one of this process."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "<")
+    if module != "__main__" or "<" in name:
+        return False
+    return not hasattr(sys.modules["__main__"], name.partition(".")[0])
 
 
 def _importable(function: Callable[..., Any]) -> Callable[..., Any]:

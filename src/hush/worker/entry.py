@@ -93,11 +93,18 @@ def _resources(call: Call, plan: Plan) -> Resources | None:
     return Resources(hub_from(call.resources), plan.resources)
 
 
-def _apart(run: Callable[[], CallReport]) -> CallReport:
-    """Call where no event loop is running."""
+def _in_a_loop() -> bool:
     try:
         anyio.lowlevel.current_token()
-    except Exception:  # noqa: BLE001  # as it should be; the class depends on anyio's version
+    except Exception:  # noqa: BLE001  # the class depends on anyio's version
+        return False
+    return True
+
+
+def _apart(run: Callable[[], CallReport]) -> CallReport:
+    """Call where no event loop is running."""
+    # Not where the answer is handled: it would be the context of each exception of an item.
+    if not _in_a_loop():
         return run()
     # The engine calls from a loop of its own, in which no other can run.
     done: list[Any] = []
