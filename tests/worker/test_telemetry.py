@@ -203,6 +203,24 @@ def test_spans_of_users_nest_and_come_along(backend: str) -> None:
     assert exported.orphans() == []
 
 
+def test_a_span_of_a_user_that_does_not_end_leaves_no_orphans(backend: str) -> None:
+    def forgets(x: int) -> dict[str, Any]:
+        from opentelemetry import trace
+
+        tracer = trace.get_tracer("theirs")
+        open_span = tracer.start_span("forgotten")
+        with trace.use_span(open_span, end_on_exit=False), tracer.start_as_current_span("inner"):
+            pass
+        return {"y": x}
+
+    exported = Exported()
+    exported.map(two_steps(forgets), "g.m", items(2), run=run_elsewhere, backend=backend)
+    assert exported.named("forgotten") == []
+    attempts = {span.context.span_id for span in exported.named("attempt m")}
+    assert {one.parent.span_id for one in exported.named("inner")} == attempts
+    assert exported.orphans() == []
+
+
 def test_baggage_reaches_the_items(backend: str) -> None:
     from opentelemetry import baggage
     from opentelemetry import context as otel_context

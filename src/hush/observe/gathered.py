@@ -36,14 +36,14 @@ from hush.observe.spans import _Live, _open
 from hush.observe.tracing import tracer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import ReadableSpan, Span
     from opentelemetry.trace import SpanContext
 
     from hush.observe.lean_span import Maker
-    from hush.observe.seen_elsewhere import SpanSettings
+    from hush.observe.seen_elsewhere import SpanData, SpanSettings
     from hush.runtime.remote.call import Worker
 
 __all__ = ("GatheredAttempt", "Gathering", "provider_for")
@@ -151,9 +151,15 @@ class GatheredAttempt:
         self._home = _Home(around)
         self._others: list[ReadableSpan] = []
         """Of the user's, as they ended."""
+        self._started: list[int] = []
+        """Ids of these; some may never end."""
         self._over = False
         self._context = context_from(carrier)
         self._afar = _Afar(self._context, self._home, around, gathering)
+
+    def expect(self, span_id: int) -> None:
+        """Take note that a span of the user's has started."""
+        self._started.append(span_id)
 
     def add(self, span: ReadableSpan) -> None:
         """Take a span of the user's that has ended."""
@@ -169,6 +175,7 @@ class GatheredAttempt:
 
     def __exit__(self, *_details: object) -> None:
         self._over = True
+        _processor.forget(self._started)
         _gathering.reset(self._gathering)
         _open.reset(self._opened)
         otel_context.detach(self._attached)
@@ -190,6 +197,8 @@ class GatheredAttempt:
         if self._others:
             ended += map(data_of, self._others)
             ended.sort(key=lambda one: one.end_ns)
+        if self._started:
+            ended = list(_without_gaps(ended, root))
         seen = SeenAttempt(
             resource=self._resource,
             spans=tuple(ended),
@@ -198,6 +207,17 @@ class GatheredAttempt:
             pinned=home.pinned,
         )
         return seen.packed()
+
+
+def _without_gaps(spans: Sequence[SpanData], root: SpanData) -> Iterator[SpanData]:
+    """Yield spans; those below one that has not ended, as if they were the attempt's own."""
+    known = {one.span_id for one in spans}
+    for one in spans:
+        lost = one.parent_id not in known and one.parent_id and one.trace_id == root.trace_id
+        if lost and one is not root:
+            yield one._replace(parent_id=root.span_id, parent_remote=False)
+        else:
+            yield one
 
 
 _gathering: ContextVar[GatheredAttempt | None] = ContextVar("hush_gathering", default=None)
@@ -240,7 +260,14 @@ class _Gathering(SpanProcessor):
             return
         attempt = _gathering.get()
         if attempt is not None:
-            self._open[span.get_span_context().span_id] = attempt
+            span_id = span.get_span_context().span_id
+            self._open[span_id] = attempt
+            attempt.expect(span_id)
+
+    def forget(self, span_ids: Iterable[int]) -> None:
+        """Wait no longer for the ends of spans."""
+        for span_id in span_ids:
+            self._open.pop(span_id, None)
 
     def on_end(self, span: ReadableSpan) -> None:
         context, spans = span.context, _sink.spans

@@ -273,6 +273,17 @@ def test_one_that_contains_itself_ends() -> None:
     assert "_thread.lock" in (why_not(loop) or "")
 
 
+def test_a_large_body_is_worth_a_warning(caplog: Any) -> None:
+    small, large = "x", b"x" * (packing.LARGE_BYTES + 1)
+    _, m = workflow(lambda x: {"y": small})
+    pack_body(m, "g.m")
+    assert caplog.text == ""
+    _, m = workflow(lambda x: {"y": large})
+    pack_body(m, "g.m")
+    assert "each call to a worker carries it" in caplog.text
+    assert "g.m" in caplog.text
+
+
 # --- by reference -----------------------------------------------------------------------------------
 
 

@@ -12,8 +12,9 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from hush import semconv
 from hush.errors import GraphError, PayloadError, Problem, text_of
-from hush.log import log_fault
+from hush.log import get_logger, log_fault
 from hush.model.graph import Graph
 from hush.plan.compile import compile_body
 from hush.runtime.remote.call import SCHEMA, Body, Call, CallReport
@@ -44,6 +45,9 @@ __all__ = (
 Packed = TypeVar("Packed", Call, CallReport)
 
 PYTHON: Final = sys.version_info[:2]
+
+LARGE_BYTES: Final = 1_048_576
+"""From which size on a body is worth a warning."""
 
 INDEX: Final = re.compile(r"\[\d+\]")
 """What tells items apart in a path."""
@@ -84,12 +88,27 @@ def pack_body(graph: Graph, path: str, reference: str | None = None) -> Body:
         GraphError: it cannot be pickled, or not be found by the reference; all that is wrong
             is in it.
     """
-    problems = body_problems(graph, path, reference)
+    problems: list[Problem] = []
+    code = b""
+    if reference is None:
+        try:
+            code = dumps_body(graph)
+        except Exception:  # noqa: BLE001  # whatever anybody's __reduce__ raises
+            problems = body_problems(graph, path)
+    else:
+        problems = body_problems(graph, path, reference)
     if problems:
         raise GraphError(path.partition(".")[0], problems)
     if reference is not None:
         return Body(definition_digest(graph), reference, None, PYTHON)
-    code = dumps_body(graph)
+    if len(code) > LARGE_BYTES:
+        get_logger().warning(
+            "a body is large, and each call to a worker carries it; let functions load what "
+            "they close over once for each worker, under functools.cache, or let workers import "
+            "the graph: body='module:attribute'",
+            **{semconv.NODE_PATH: path},
+            bytes=len(code),
+        )
     return Body(hashlib.sha256(code).hexdigest(), None, code, PYTHON)
 
 
