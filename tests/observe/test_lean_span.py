@@ -50,7 +50,7 @@ from hush.core import (
 from hush.observe import clock, lean_choice, spans
 from hush.observe.lean_span import LeanSpan
 from hush.observe.tracing import collect_faults, override_provider
-from hush.runtime import cpu, direct_run, state, stepping
+from hush.runtime import cpu, state, stepping
 
 
 class Counting(IdGenerator):
@@ -127,7 +127,7 @@ def exported(
         # A busy machine makes any step a long one.
         patched.setattr(stepping, "BLOCKED_S", 1e9)
         # Whether it was the loop's turn shows in tracebacks.
-        patched.setattr(direct_run, "BREATH_S", 1e9)
+        patched.setattr(stepping.stamp_here(), "until", 1e18)
         patched.setattr(clock.RunClock, "now", lambda self: next(ticks))
         patched.setattr(state, "CLOCK", lambda: next(seconds))
         patched.setattr(state, "new_id", lambda: "the run")

@@ -24,7 +24,7 @@ from hush.runtime.isolation import resumed
 from hush.runtime.lineage import Lineage
 from hush.runtime.node_run import Done, NodeRun
 from hush.runtime.passing import checked, resolved, writes_of
-from hush.runtime.stepping import BREATH_S, stamp_here
+from hush.runtime.stepping import stamp_here
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -176,7 +176,7 @@ class DirectRun(NodeRun):
                 self.token = sight.token
             end = self._begun
         now = perf_counter()
-        if at_once and now - stamp.breath_at <= BREATH_S:
+        if at_once and now <= stamp.until:
             self.due = False
             result = stamp.step_in(self, context, self._begin, end, now)
             return None if self._coroutine is not None else result
