@@ -16,7 +16,20 @@ from matplotlib.figure import Figure
 
 from benchmarks.outcomes import Cost, Outcome
 
-__all__ = ("plot_costs", "plot_targets")
+__all__ = (
+    "BAD",
+    "FAINT",
+    "GOOD",
+    "HAND",
+    "INK",
+    "OURS",
+    "PEER",
+    "STYLE",
+    "finish",
+    "plot_costs",
+    "plot_targets",
+    "svg",
+)
 
 # Placeholder, light, dark.
 COLOURS = {
@@ -75,8 +88,8 @@ def plot_costs(costs: Sequence[Cost], title: str) -> str:
             value = cost.measured.median
             said = f"{value:,.0f}" if value >= 20 else f"{value:.1f}"
             axes.text(cost.measured.high * 1.08, at, said, va="center")
-        _finish(axes, title, f"{ordered[0].unit}, of the processor, logarithmic")
-        return _svg(figure, title)
+        finish(axes, title, f"{ordered[0].unit}, of the processor, logarithmic")
+        return svg(figure, title)
 
 
 def plot_targets(outcomes: Sequence[Outcome], title: str) -> str:
@@ -102,11 +115,12 @@ def plot_targets(outcomes: Sequence[Outcome], title: str) -> str:
         axes.set_yticks(range(len(rows)), names)
         axes.axvline(1, color=INK, linewidth=1)
         axes.set_xscale("log")
-        _finish(axes, title, "measured over its limit, logarithmic; the tick is the floor")
-        return _svg(figure, title)
+        finish(axes, title, "measured over its limit, logarithmic; the tick is the floor")
+        return svg(figure, title)
 
 
-def _finish(axes: Any, title: str, label: str) -> None:
+def finish(axes: Any, title: str, label: str) -> None:
+    """Give axes their title and label, a grid across, and nothing around them."""
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel(label)
     axes.grid(visible=True, axis="x")
@@ -117,7 +131,8 @@ def _finish(axes: Any, title: str, label: str) -> None:
     axes.xaxis.set_minor_formatter(lambda *_: "")
 
 
-def _svg(figure: Figure, title: str) -> str:
+def svg(figure: Figure, title: str) -> str:
+    """Return a figure whose colours follow the reader's scheme."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
     text = buffer.getvalue()
