@@ -6,6 +6,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 from hush import semconv
+from hush.insight.causes.elsewhere import durations_without, own_s
 from hush.insight.causes.finding import (
     APART,
     LEAST_ITEMS,
@@ -48,16 +49,16 @@ def _long_ones(scene: Scene, node: TreeNode) -> list[_Long]:
     # Who computes waits for the others who do, some longer than others.
     times = STRAGGLES * (2.0 if computing is not None and computing.binds else 1.0)
 
-    def own_s(item: TreeNode) -> float:
+    def ran_s(item: TreeNode) -> float:
         # Waiting for a loop that others hold makes nobody a straggler.
         turn = turns.get(item.record.span_id)
-        return item.duration_s - (0.0 if turn is None else turn.waited_s)
+        return own_s(item) - (0.0 if turn is None else turn.waited_s)
 
     items = [child for child in node.children if child.record.prefix == semconv.SPAN_ITEM]
     if len(items) < LEAST_ITEMS:
         return []
-    items.sort(key=lambda item: -own_s(item))
-    runs = [own_s(item) for item in items]
+    items.sort(key=lambda item: -ran_s(item))
+    runs = [ran_s(item) for item in items]
     usual_s = median(runs)
     # Kept spans are not all spans, and rather the long ones.
     record = node.record
@@ -66,23 +67,24 @@ def _long_ones(scene: Scene, node: TreeNode) -> list[_Long]:
     p95_s = record.seconds(semconv.MAP_RUN_P95_S) or quantiles(runs, n=20, method="inclusive")[-1]
     size = max(len(items), number(record, semconv.MAP_ITEMS) or 0)
     most = max(1, int(STRAGGLERS * size))
-    long = [item for item in items if own_s(item) > times * usual_s > 0.0]
-    if len(long) > most and own_s(long[most - 1]) < APART * own_s(long[most]):
+    long = [item for item in items if ran_s(item) > times * usual_s > 0.0]
+    if len(long) > most and ran_s(long[most - 1]) < APART * ran_s(long[most]):
         return []
     return [(item, usual_s, p95_s) for item in long[:most]]
 
 
 def _told(scene: Scene, group: MapGroup, found: Sequence[_Long]) -> Candidate:
-    change = Change({item.record.span_id: usual_s for item, usual_s, _ in found})
+    change = Change(durations_without({item: usual_s for item, usual_s, _ in found}))
     gain_s = scene.replay.gain_s(change)
-    found = sorted(found, key=lambda one: -one[0].duration_s)
+    found = sorted(found, key=lambda one: -own_s(one[0]))
     item, usual_s, p95_s = found[0]
+    run_s = own_s(item)
     around = item.parent or scene.run
     without_s = scene.replay.took_s(around, change)
     facts: dict[str, object] = {
         "index": item.record.index,
         "key": item.record.attributes.get(semconv.ITEM_KEY),
-        "run_s": item.duration_s,
+        "run_s": run_s,
         "run_p50_s": usual_s,
         "run_p95_s": p95_s,
         "map_s": around.duration_s,
@@ -91,10 +93,10 @@ def _told(scene: Scene, group: MapGroup, found: Sequence[_Long]) -> Candidate:
     }
     text = (
         f"{capital(scene.name(item))} took "
-        f"{told(item.duration_s)}, {item.duration_s / usual_s:.1f} times the median of "
+        f"{told(run_s)}, {run_s / usual_s:.1f} times the median of "
         f"{told(usual_s)}"
     )
-    if p95_s < item.duration_s:
+    if p95_s < run_s:
         text += f" (95th percentile {told(p95_s)})"
     inside = _longest_inside(item)
     if inside is not None:
@@ -152,8 +154,11 @@ def _longest_inside(item: TreeNode) -> TreeNode | None:
     inside: TreeNode | None = None
     at = item
     while True:
-        nodes = [child for child in at.children if child.record.prefix in NODE_LEVELS]
+        attempts = [c for c in at.children if c.record.prefix == semconv.SPAN_ATTEMPT]
+        # In a worker the nodes are one level deeper.
+        inside_of = (at, *attempts) if at is item else (at,)
+        nodes = [c for one in inside_of for c in one.children if c.record.prefix in NODE_LEVELS]
         longest = max(nodes, key=lambda node: node.duration_s, default=None)
-        if longest is None or longest.duration_s < item.duration_s / 2:
+        if longest is None or longest.duration_s < own_s(item) / 2:
             return inside
         inside = at = longest
