@@ -1,8 +1,9 @@
 """A plugin for Dask's scheduler that keeps it from running one of our calls twice.
 
 Dask runs a task again where its worker died (three times by default), was retired, or died
-with the result. Here the first loss of a worker is the task's failure, and a worker asks
-before it begins: whoever asks second is refused. Only tasks of ours are touched.
+with the result. Here a worker asks before it begins: whoever asks second is refused, and the loss
+of a worker that had begun is the task's failure. A task that only waited its turn there goes to
+another one, however often that happens. Only tasks of ours are touched.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PREFIX: Final = "hush-"
 """Keys of our tasks begin with it."""
 CLAIM: Final = "hush_claim"
 """Name of the request by which a worker asks whether it may begin."""
-FENCE: Final = "hush-fence-1"
+FENCE: Final = "hush-fence-2"
 """Name of the plugin at the scheduler, with its version."""
 
 
@@ -45,16 +46,20 @@ def fence() -> SchedulerPlugin:
             if key not in self.scheduler.tasks or key in self.claimed:
                 return False
             self.claimed.add(key)
+            self.judge(key)
             return True
+
+        def judge(self, key: str) -> None:
+            """Say how many losses of workers are borne: one where it has begun is too many."""
+            task = self.scheduler.tasks[key]
+            task.suspicious = self.scheduler.allowed_failures if key in self.claimed else 0
 
         def transition(self, key: Any, *told: Any, **_more: Any) -> None:
             if not isinstance(key, str) or not key.startswith(prefix):
                 return
             finish = told[1]
             if finish == "processing":
-                # One more loss than this is too many.
-                task = self.scheduler.tasks[key]
-                task.suspicious = max(task.suspicious, self.scheduler.allowed_failures)
+                self.judge(key)
             elif finish == "forgotten":
                 self.claimed.discard(key)
 
