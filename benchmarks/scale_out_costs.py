@@ -1,7 +1,7 @@
 """What a driver and a worker cost, measured on this machine, for the simulation.
 
 A map over one worker, several times: with chunks of one item and of many, untraced and traced,
-with few spans and with many, kept and left out. What the driver costs is the processor's time of
+with few spans and with many, kept (encoded and written to a file) and left out. What the driver costs is the processor's time of
 this process, the engine's part in it included; what the worker costs is that of its process. Both
 do not depend on how busy the machine is, nearly.
 """
@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.scale_out_model import DEFAULTS, Costs
+from benchmarks.tracing import Sink, trace_into
 from hush.executors import Capabilities, Executor, Processes
 
 __all__ = ("Counted", "measure_costs")
@@ -79,24 +80,15 @@ def measure_costs(items: int = ITEMS, rounds: int = ROUNDS) -> Costs:
         items: of each map.
         rounds: of which the median counts.
     """
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-
     few, many = 1, NODES
-
-    def untraced() -> tuple[_Seen, _Seen]:
-        return (
-            _median(items // 4, few, 1, rounds),
-            _median(items, few, CHUNK, rounds),
-        )
-
-    single, chunked = untraced()
-    # The first that is set stays, so what is untraced goes first.
-    trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
-    kept_few = _median(items, few, CHUNK, rounds, budget=None)
-    kept_many = _median(items, many, CHUNK, rounds, budget=None)
-    out_few = _median(items, few, CHUNK, rounds, budget=0)
-    out_many = _median(items, many, CHUNK, rounds, budget=0)
+    # What is set up for tracing stays, so what is untraced goes first.
+    single = _median(items // 4, few, 1, rounds)
+    chunked = _median(items, few, CHUNK, rounds)
+    sink = trace_into("encoded")
+    kept_few = _median(items, few, CHUNK, rounds, sink=sink)
+    kept_many = _median(items, many, CHUNK, rounds, sink=sink)
+    out_few = _median(items, few, CHUNK, rounds, 1, sink)
+    out_many = _median(items, many, CHUNK, rounds, 1, sink)
 
     per_item = chunked.driver_s / items
     calls_each = chunked.calls / items
@@ -119,8 +111,15 @@ def measure_costs(items: int = ITEMS, rounds: int = ROUNDS) -> Costs:
     )
 
 
-def _median(items: int, nodes: int, chunk: int, rounds: int, budget: int | None = None) -> _Seen:
-    seen = [_map(items, nodes, chunk, budget) for _ in range(rounds)]
+def _median(
+    items: int,
+    nodes: int,
+    chunk: int,
+    rounds: int,
+    budget: int | None = None,
+    sink: Sink | None = None,
+) -> _Seen:
+    seen = [_map(items, nodes, chunk, budget, sink or Sink()) for _ in range(rounds)]
     return _Seen(
         statistics.median(one.calls for one in seen),
         statistics.median(one.driver_s for one in seen),
@@ -128,7 +127,7 @@ def _median(items: int, nodes: int, chunk: int, rounds: int, budget: int | None 
     )
 
 
-def _map(items: int, nodes: int, chunk: int, budget: int | None) -> _Seen:
+def _map(items: int, nodes: int, chunk: int, budget: int | None, sink: Sink) -> _Seen:
     """Run one map over one worker that has been warmed, and look at what it took."""
     import anyio
 
@@ -141,10 +140,12 @@ def _map(items: int, nodes: int, chunk: int, budget: int | None) -> _Seen:
         async with counted:
             # Starting the worker, importing in it and unpacking the body are not what is asked.
             await engine.run({"xs": range(2 * chunk)})
+            sink.flush()
             calls, began = counted.calls, time.process_time()
             result = await engine.run({"xs": range(items)})
             if result["ys"] != list(range(1, items + 1)):
                 raise RuntimeError("the map did not do its work")
+            sink.flush()
             return counted.calls - calls, time.process_time() - began
 
     def children_s() -> float:
