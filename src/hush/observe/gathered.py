@@ -8,21 +8,16 @@ Imported only where there is an SDK.
 
 from __future__ import annotations
 
-import os
-import random
 import threading
-from collections import OrderedDict
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
 from hush import semconv
+from hush.log import log_fault
 from hush.observe import spans
 from hush.observe.budget import Around, Count, RunBudget, emit
 from hush.observe.carriers import context_from
@@ -31,7 +26,7 @@ from hush.observe.item_spans import Item, State
 from hush.observe.lean_choice import maker_below
 from hush.observe.links import Token
 from hush.observe.own_span import OwnSpan
-from hush.observe.seen_elsewhere import SeenAttempt, data_of, drives
+from hush.observe.seen_elsewhere import SeenAttempt, data_of
 from hush.observe.spans import _Live, _open
 from hush.observe.tracing import tracer_of
 
@@ -43,15 +38,12 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
     from hush.observe.lean_span import Maker
-    from hush.observe.seen_elsewhere import SpanData, SpanSettings
-    from hush.runtime.remote.call import Worker
+    from hush.observe.seen_elsewhere import SpanData
 
-__all__ = ("GatheredAttempt", "Gathering", "provider_for")
+__all__ = ("GatheredAttempt", "Gathering", "gathering_processor")
 
 OURS: Final = "hush"
 """Name of the tracer that makes our spans."""
-PROVIDERS: Final = 8
-"""Drivers with settings of their own whose providers a worker keeps."""
 
 
 class _Home(Item):
@@ -175,14 +167,21 @@ class GatheredAttempt:
 
     def __exit__(self, *_details: object) -> None:
         self._over = True
-        _processor.forget(self._started)
+        gathering_processor.forget(self._started)
         _gathering.reset(self._gathering)
         _open.reset(self._opened)
         otel_context.detach(self._attached)
         self._home.finish(0, 0.0, failed=False, retried=False)
 
     def packed(self) -> bytes | None:
-        """Return all that was observed; None where nothing was."""
+        """Return all that was observed; None where nothing was, or it cannot be told."""
+        try:
+            return self._packed()
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            log_fault("hush.telemetry", "an attempt's spans cannot be sent; it goes unseen", error)
+            return None
+
+    def _packed(self) -> bytes | None:
         home = self._home
         own: list[ReadableSpan] = []
         with _into(own):
@@ -281,69 +280,5 @@ class _Gathering(SpanProcessor):
             spans.append(span)
 
 
-class _Ids(IdGenerator):
-    """Ids that user code does not repeat by seeding the standard generator for each item."""
-
-    def __init__(self) -> None:
-        self._random = random.Random()  # noqa: S311  # an id is no secret
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._random.seed)
-
-    def generate_span_id(self) -> int:
-        return self._random.getrandbits(64) or 1
-
-    def generate_trace_id(self) -> int:
-        return self._random.getrandbits(128) or 1
-
-
-_processor: Final = _Gathering()
-_lock = threading.Lock()
-_providers: OrderedDict[tuple[SpanSettings, Worker], TracerProvider] = OrderedDict()
-
-
-def provider_for(settings: SpanSettings, worker: Worker) -> TracerProvider:
-    """Return what makes the spans of a driver's calls in this process.
-
-    The first one becomes the process's provider where none is set, so that the user's own
-    spans are made by it too.
-
-    Args:
-        settings: the driver's.
-        worker: this one.
-    """
-    key = settings, worker
-    with _lock:
-        provider = _providers.get(key)
-        if provider is None:
-            provider = _made(settings, worker)
-            _providers[key] = provider
-            if len(_providers) > PROVIDERS:
-                _providers.popitem(last=False)
-            unset = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-            if unset and not drives():
-                trace.set_tracer_provider(provider)
-        _providers.move_to_end(key)
-    return provider
-
-
-def _made(settings: SpanSettings, worker: Worker) -> TracerProvider:
-    # What this process's variables say of it, but not whose it is: that is the driver's to say.
-    own = {
-        name: value
-        for name, value in OTELResourceDetector().detect().attributes.items()
-        if not name.startswith("service.")
-    }
-    identity: dict[str, Any] = {
-        semconv.HOST_NAME: worker.host,
-        semconv.PROCESS_PID: worker.pid,
-        semconv.WORKER_NAME: worker.name,
-    }
-    provider = TracerProvider(
-        resource=Resource({**dict(settings.resource), **own, **identity}),
-        sampler=ParentBased(ALWAYS_ON),
-        id_generator=_Ids(),
-        span_limits=settings.span_limits(),
-        shutdown_on_exit=False,
-    )
-    provider.add_span_processor(_processor)
-    return provider
+gathering_processor: Final = _Gathering()
+"""One for all providers."""

@@ -89,7 +89,13 @@ class _Seen:
         if settings.placed:
             index = item.index if call.level == "item" else None
             mark(call.run_id, call.graph, call.path, index)
-        return None if self._gathering is None else self._gathering.attempt(item.carrier)
+        if self._gathering is None:
+            return None
+        try:
+            return self._gathering.attempt(item.carrier)
+        except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            log_fault("hush.telemetry", "an attempt cannot be watched; it goes unseen", error)
+            return None
 
     def metrics(self) -> bytes | None:
         return None if self._meters is None else self._meters.packed()
@@ -121,7 +127,8 @@ def _enter(held: ExitStack, call: Call, worker: Worker, facts: Mapping[str, Any]
     provider = gathering = None
     spans = facts.get("spans")
     if spans is not None:
-        from hush.observe.gathered import Gathering, provider_for  # noqa: PLC0415  # it needs the SDK
+        from hush.observe.gathered import Gathering  # noqa: PLC0415  # it needs the SDK
+        from hush.observe.worker_provider import provider_for  # noqa: PLC0415  # likewise
 
         provider = provider_for(spans, worker)
         gathering = Gathering(provider)

@@ -7,7 +7,6 @@ that it gets. Items are packed each by itself.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -19,13 +18,14 @@ from hush.model.graph import Graph
 from hush.plan.compile import compile_body
 from hush.runtime.remote.call import SCHEMA, Body, Call, CallReport
 from hush.runtime.remote.definition import definition_digest
-from hush.runtime.remote.pickling import dumps, dumps_body, dumps_part, loads, nodes_in, state_of
+from hush.runtime.remote.pickling import dumps, dumps_body, loads
+from hush.runtime.remote.reference import find_graph
 from hush.runtime.remote.unpicklable import why_not
+from hush.runtime.remote.unsendable import REMEDY, unsendable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hush.model.node import Node
     from hush.plan.plan import Plan
     from hush.runtime.instrument import Instrument
 
@@ -51,23 +51,6 @@ LARGE_BYTES: Final = 1_048_576
 
 INDEX: Final = re.compile(r"\[\d+\]")
 """What tells items apart in a path."""
-
-REMEDY: Final = (
-    "Make it inside of the function, or once for each worker in a function under functools.cache; "
-    "or let the workers import the graph: body='module:attribute'"
-)
-ASPECTS: Final = {
-    "code_fn": "its function",
-    "key": "its key=",
-    "failed_when": "its failed_when=",
-    "retry": "its retry=",
-    "_condition": "its condition",
-    "_cases": "its conditions",
-    "_on_chunk": "its on_chunk=",
-}
-NO_PART: Final = frozenset(("_shape", "edges", "nodes", "parent"))
-"""What a node holds that is told elsewhere, or says no more than its function does."""
-
 
 # --- bodies ------------------------------------------------------------------------------------
 
@@ -128,38 +111,10 @@ def body_problems(graph: Graph, path: str, reference: str | None = None) -> list
     try:
         dumps_body(graph)
     except Exception as error:  # noqa: BLE001  # whatever anybody's __reduce__ raises
-        found = list(_unpicklable(graph, path))
+        found = list(unsendable(graph, path))
         said = f"its body cannot be pickled: {text_of(error)}"
         return found or [Problem("unpicklable", path, said, REMEDY)]
     return []
-
-
-def _unpicklable(graph: Graph, path: str) -> Iterator[Problem]:
-    paths = _paths(graph, path)
-    for node in nodes_in(graph):
-        for aspect, value in _parts_of(node, root=node is graph):
-            reason = why_not(value, lambda one: dumps_part(graph, one))
-            if reason is not None:
-                said = f"{aspect} {reason}, which cannot be sent to a worker"
-                yield Problem("unpicklable", paths[id(node)], said, REMEDY)
-
-
-def _parts_of(node: Node, *, root: bool) -> Iterator[tuple[str, Any]]:
-    """Yield what travels of a node, each with what it is called."""
-    for name, value in state_of(node, root=root).items():
-        if name == "inputs":
-            for one, source in value.items():
-                yield f"its input {one!r}", source
-        elif name not in NO_PART:
-            yield ASPECTS.get(name, f"its {name.lstrip('_')}"), value
-
-
-def _paths(graph: Graph, path: str) -> dict[int, str]:
-    found = {id(graph): path}
-    for node in nodes_in(graph):
-        if isinstance(node, Graph):
-            found |= {id(one): f"{found[id(node)]}.{one.name}" for one in node.nodes}
-    return found
 
 
 def _reference_problems(graph: Graph, path: str, reference: str) -> Iterator[Problem]:
@@ -169,7 +124,7 @@ def _reference_problems(graph: Graph, path: str, reference: str) -> Iterator[Pro
         yield Problem(rule, path, said, "Put the graph into a module that workers can import")
         return
     try:
-        there = _find(reference, path)
+        there = find_graph(reference, path)
     except Exception as error:  # noqa: BLE001  # importing runs anybody's code
         said = f"body={reference!r} cannot be used: {text_of(error)}"
         yield Problem(rule, path, said, "Name the top graph, or its Hush: 'package.module:graph'")
@@ -226,7 +181,7 @@ def _load(body: Body, path: str) -> Graph:
 def _imported(body: Body, path: str) -> Graph:
     assert body.reference is not None  # noqa: S101  # one of the two is there
     try:
-        graph = _find(body.reference, path)
+        graph = find_graph(body.reference, path)
     except Exception as error:
         said = f"the worker cannot import body={body.reference!r}: {type(error).__name__}: "
         said += f"{text_of(error)}. Install the module where workers run"
@@ -238,37 +193,6 @@ def _imported(body: Body, path: str) -> Graph:
         said += "Deploy the same code and the same Python to both, and restart the workers"
         raise PayloadError(path, said)
     return graph
-
-
-def _find(reference: str, path: str) -> Graph:
-    """Return the node at a path of the graph that a reference names."""
-    module, separator, attribute = reference.partition(":")
-    if not (module and separator and attribute):
-        msg = f"{reference!r} is no 'module:attribute'"
-        raise ValueError(msg)
-    found: Any = importlib.import_module(module)
-    for name in attribute.split("."):
-        found = getattr(found, name)
-    # An engine stands for its graph.
-    at: Node = getattr(getattr(found, "plan", None), "graph", found)
-    if not isinstance(at, Graph):
-        msg = f"{reference!r} is {type(found).__name__}, expected a GraphNode or a Hush"
-        raise TypeError(msg)
-    top, *names = path.split(".")
-    if at.name != top:
-        msg = f"{reference!r} is the graph {at.name!r}, expected {top!r}"
-        raise LookupError(msg)
-    for name in names:
-        inside = at.nodes if isinstance(at, Graph) else []
-        one = next((node for node in inside if node.name == name), None)
-        if one is None:
-            msg = f"{reference!r} has no node {path!r}"
-            raise LookupError(msg)
-        at = one
-    if not isinstance(at, Graph):
-        msg = f"{path!r} in {reference!r} has no body"
-        raise TypeError(msg)
-    return at
 
 
 # --- values --------------------------------------------------------------------------------------
