@@ -178,6 +178,19 @@ def test_the_resource_is_the_drivers_service_and_the_worker(backend: str) -> Non
     assert len({one.resource for one in exported.spans}) == 2
 
 
+def test_spans_of_workers_are_encoded_as_any(backend: str) -> None:
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    from hush.export.span_encoder import SpanEncoder
+
+    exported = Exported()
+    exported.map(two_steps(work), "g.m", items(3), run=run_elsewhere, backend=backend)
+    ours = ExportTraceServiceRequest.FromString(SpanEncoder().encode(exported.spans))
+    assert ours == encode_spans(exported.spans)
+    assert len(ours.resource_spans) == 2
+
+
 def test_spans_of_users_nest_and_come_along(backend: str) -> None:
     def traced(x: int) -> dict[str, Any]:
         from opentelemetry import trace
