@@ -213,8 +213,12 @@ class Hush:
             ExecutorError: there is no engine to connect to.
         """
         async with AsyncExitStack() as entered:
-            for executor in self._executors:
-                await entered.enter_async_context(executor)
+            if self._executors:
+                # Few workflows need it.
+                from hush.runtime.remote.exchange import enter  # noqa: PLC0415  # as above
+
+                for executor in self._executors:
+                    await enter(entered, executor)
             if self._resources is not None:
                 self._resources.hold()
             entered.pop_all()

@@ -51,24 +51,27 @@ def targets_of(
     if not found and not problems:
         return NOTHING_ELSEWHERE
     # Few workflows need it; it brings cloudpickle.
-    from hush.runtime.remote.packing import body_problems, pack_body  # noqa: PLC0415  # as above
+    from hush.runtime.remote.packing import pack_body  # noqa: PLC0415  # as above
     from hush.runtime.remote.target import Target  # noqa: PLC0415  # likewise
     from hush.worker.entry import run_call  # noqa: PLC0415  # likewise
 
-    for node, _, path, where in found:
-        problems.extend(body_problems(node, path, _reference(where)))
-    if problems:
-        raise GraphError(plan.name, problems)
-    return {
-        id(node): Target(
+    targets: dict[int, Target] = {}
+    for node, body, path, where in found:
+        try:
+            packed = pack_body(node, path, _reference(where))
+        except GraphError as error:
+            problems.extend(error.problems)
+            continue
+        targets[id(node)] = Target(
             executor=where,
             function=run_call,
-            body=pack_body(node, path, _reference(where)),
+            body=packed,
             idempotent=_idempotent(node),
             resources=_resources(body, hub),
         )
-        for node, body, path, where in found
-    }
+    if problems:
+        raise GraphError(plan.name, problems)
+    return targets
 
 
 def executors_of(targets: Mapping[int, Target]) -> tuple[Executor, ...]:

@@ -40,6 +40,7 @@ class Verdict:
 
     __slots__ = (
         "_began",
+        "_full_at",
         "_least",
         "_limit",
         "_limited_before_s",
@@ -68,7 +69,8 @@ class Verdict:
             limit: ``max_concurrency``.
             now: the instant, in seconds since any.
         """
-        self._limit = limit
+        self._limit = self._full_at = limit
+        """And how many items leave no room for another one."""
         self._began = self._since = self._now = now
         self.running = self.peak = 0
         self.more = True
@@ -100,12 +102,22 @@ class Verdict:
             return
         running = self.running
         self.used_s += running * elapsed
-        if running >= self._limit:
+        if running >= self._full_at:
             self.at_limit_s += elapsed
             if self.more:
                 self.limited_s += elapsed
         elif self.more:
             self.source_s += elapsed
+
+    def fill(self, now: float, *, full: bool) -> None:
+        """Whether any more could start, whatever the limit says, has changed.
+
+        Args:
+            now: the instant.
+            full: whether no worker is free that could take one.
+        """
+        self._advance(now)
+        self._full_at = 0 if full else self._limit
 
     def start(self, now: float) -> None:
         """An item got its slot."""

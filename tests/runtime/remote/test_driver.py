@@ -459,7 +459,7 @@ async def test_an_engine_that_cannot_be_reached_fails_the_map():
         await Hush(one_map(times, Closed())).run({"xs": range(3)})
     assert caught.value.path == "g.m"
     assert isinstance(caught.value.__cause__, ExecutorError)
-    with pytest.raises(OSError, match="nobody listens"):
+    with pytest.raises(ExecutorError, match="nobody listens"):
         async with Hush(one_map(times, Closed())):
             pass
 
@@ -570,6 +570,56 @@ async def test_critical_path_and_verdict_tell_of_items_in_workers():
     labels = [step.label for step in result.state.critical_path]
     assert sum(label.endswith(".n") for label in labels) == 2
     assert all(label.startswith("m") for label in labels)
+
+
+async def test_what_lies_ready_for_a_busy_worker_does_not_wait_in_a_queue():
+    def burn(x, k):
+        time.sleep(0.1)
+        return {"y": x}
+
+    executor = ScriptedExecutor(slots=1)
+    engine = Hush(one_map(burn, executor, max_concurrency=3, node={"idempotent": False}))
+    with capture_spans() as spans:
+        result = await engine.run({"xs": range(8)})
+    path = {step.label: step.seconds for step in result.state.critical_path}
+    # Of each item but the first the call was sent while the one before was running.
+    waits = [item.record.attributes["hush.wait.queue_s"] for item in spans.tree.all("item m")]
+    assert sum(wait > 0.05 for wait in waits) >= 6
+    assert path.get("m (queue)", 0.0) < 0.3 * sum(path.values())
+    worked = sum(s for label, s in path.items() if "m[" in label or "more items" in label)
+    assert worked >= 0.8
+    (found,) = spans.tree.all("map m")
+    # Two were in flight of three that were allowed: it was the workers that were too few.
+    assert found.record.attributes["hush.map.bound_by"] == "limit"
+    assert found.record.attributes["hush.map.peak_concurrency"] == 2
+
+
+async def test_maps_that_share_an_engine_wait_for_it_here_and_not_there():
+    running = most = 0
+
+    class Counted(ScriptedExecutor):
+        async def call(self, function, payload):
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            try:
+                return await super().call(function, payload)
+            finally:
+                running -= 1
+
+    executor = Counted(slots=2)
+    engine = Hush(one_map(times, executor, timeout_s=5.0))
+    results = []
+
+    async def run(k):
+        results.append((k, (await engine.run({"xs": range(30), "k": k}))["y"]))
+
+    async with anyio.create_task_group() as group:
+        for k in range(6):
+            group.start_soon(run, k)
+    assert sorted(results) == [(k, [k * x for x in range(30)]) for k in range(6)]
+    assert most == 2
+    assert not [call for call in executor.calls if max(call.attempts) > 1]
 
 
 # --- what is refused ------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ keeps its place among those that are under way: there are never more than ``max_
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -18,16 +18,21 @@ from hush.runtime.map_run import MapRun
 from hush.runtime.remote.call import SCHEMA, Call
 from hush.runtime.remote.chunking import ChunkSize
 from hush.runtime.remote.exchange import backend, enter, exchange
+from hush.runtime.remote.gate import gate_to
 from hush.runtime.remote.intake import Intake
 from hush.runtime.remote.packing import pack_telemetry, pack_values
-from hush.runtime.remote.sent_item import SentItem
+from hush.runtime.remote.pulling import Pulling
 from hush.runtime.remote.supply import Supply
 from hush.runtime.trail import NO_TRAIL, Chain
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from hush.model.contract import FanOut
     from hush.runtime.events import Event
     from hush.runtime.node_context import RuntimeContext
+    from hush.runtime.remote.gate import Gate
+    from hush.runtime.remote.sent_item import SentItem
     from hush.runtime.remote.target import Target
 
 __all__ = ("RemoteMapRun",)
@@ -49,16 +54,22 @@ class RemoteMapRun(MapRun):
         self.target = target
         self.under_way = 0
         self.to_tell: list[Event] = []
-        self.supply = Supply(self._pull_now if self.source.sync else None)
+        self._pulling = Pulling(self)
+        self.supply = Supply(self._pulling.now if self.source.sync else None)
         self._intake = Intake(self)
         self.size: ChunkSize
         """How many items go into a chunk."""
         self._broadcast = b""
         self._telemetry = pack_telemetry(self.run.instrument)
+        self._gate: Gate
+        self._lanes = 0
         self._calls = 0
-        self._idle = 0
+        """Chunks that are under way, or about to be."""
+        self._reserved = 0
+        """Items of these that have not begun."""
+        self.idle = 0
+        """Lanes that wait for something to do."""
         self._changed = anyio.Event()
-        self._asked = anyio.Event()
 
     # --- from the beginning to the end ---------------------------------------------------------
 
@@ -77,7 +88,8 @@ class RemoteMapRun(MapRun):
                 self.fault = error
                 return
             try:
-                await self._run_on(slots)
+                with gate_to(self.target.executor) as self._gate:
+                    await self._run_on(slots)
             finally:
                 self._drop_all(list(self.supply.waiting()), Chain(), abandoned=False)
                 await self._tell(cancelled=True)
@@ -87,12 +99,17 @@ class RemoteMapRun(MapRun):
         self.size = ChunkSize(limit, slots, idempotent=self.target.idempotent)
         # One more than run at a time lies ready for the worker that is done first. Not where
         # time is limited: what waits would have to be taken for lost.
-        lanes = min(limit, slots if self.policy.limited else slots + 1)
+        self._lanes = min(limit, slots if self.policy.limited else slots + 1)
         async with anyio.create_task_group() as self.group:
             if not self.source.sync:
-                self.context.run(self.group.start_soon, self._pull)
-            for _ in range(lanes):
+                self.context.run(self.group.start_soon, self._pulling.run)
+            for _ in range(self._lanes):
                 self.context.run(self.group.start_soon, self._lane)
+
+    @property
+    def room(self) -> int:
+        """How many more items may begin."""
+        return self.request.max_concurrency - self.under_way - self._reserved
 
     @property
     def stopping(self) -> bool:
@@ -112,7 +129,7 @@ class RemoteMapRun(MapRun):
             waited = False
             while not (chunk := self._chunk(chain)):
                 if self.stopping or (self.supply.empty and not self._calls):
-                    self._notify()
+                    self.notify()
                     return
                 waited = True
                 await self._wait()
@@ -120,12 +137,43 @@ class RemoteMapRun(MapRun):
                 # It is not what this lane did before that had been waited for.
                 led = chunk[-1].chain or self.way.last
                 chain = Chain() if led is None else led.copy()
-            chunk = self._opened(chunk, previous)
-            if chunk:
-                chain, previous = await self._send(chunk, chain)
-            else:
-                await self._tell()
-                await anyio.lowlevel.checkpoint()
+            async with self._admitted(chunk, chain):
+                chunk = self._opened(chunk, previous)
+                if chunk:
+                    chain, previous = await self._send(chunk, chain)
+            await self._tell()
+            await anyio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def _admitted(self, chunk: list[SentItem], chain: Chain) -> AsyncIterator[None]:
+        """Wait until the engine has room for a chunk, which other maps may have taken.
+
+        Args:
+            chunk: is to be sent.
+            chain: what the lane has done before.
+        """
+        fresh = sum(not item.opened for item in chunk)
+        self._count_calls(1)
+        self._reserved += fresh
+        try:
+            try:
+                await self._gate.enter(self._lanes)
+            except BaseException:
+                self._drop_all([item for item in chunk if item.opened], chain, abandoned=False)
+                raise
+            finally:
+                self._reserved -= fresh
+            try:
+                yield
+            finally:
+                self._gate.leave()
+        finally:
+            self._count_calls(-1)
+            self.notify()
+
+    def _count_calls(self, change: int) -> None:
+        self._calls += change
+        self.verdict.fill(self.clock(), full=self._calls >= self._lanes)
 
     def _chunk(self, chain: Chain) -> list[SentItem]:
         """Return what goes next; nothing where that has to be waited for."""
@@ -135,12 +183,11 @@ class RemoteMapRun(MapRun):
         total = self.source.total
         size = self.size.next(None if total is None else total - self.outcomes.begun)
         chunk = self.supply.due(size, now)
-        room = self.request.max_concurrency - self.under_way
-        if chunk or room <= 0:
+        if chunk or self.room <= 0:
             return chunk
         asked = self.clock()
         try:
-            chunk = self.supply.fresh(min(size, room), now)
+            chunk = self.supply.fresh(min(size, self.room), now)
         except Exception as error:  # noqa: BLE001  # raised again when every item is over
             self.fail(error)
             return []
@@ -165,9 +212,9 @@ class RemoteMapRun(MapRun):
             self.under_way += 1
             if self.outcomes.begun == self.source.total:
                 self.verdict.last(self.clock())
-            begun = item.open(self.context, previous)
             if self.source.total is not None:
-                item.wait_slot_s = item.began - self.ready_at - item.wait_source_s
+                item.wait_slot_s = self.clock() - self.ready_at - item.wait_source_s
+            begun = item.open(self.context, previous)
             if self.policy.deadline_s is not None:
                 item.deadline = now + self.policy.deadline_s
             self.verdict.start(item.began)
@@ -190,12 +237,11 @@ class RemoteMapRun(MapRun):
         deadline_s = min(limits) if self.policy.deadline_s is not None else None
         call = self._call(chunk, deadline_s)
         bounds = [one for one in (self.policy.timeout_s, deadline_s) if one is not None]
-        self._calls += 1
         began = self.clock()
         try:
             await self._tell()
             answer = await exchange(self.target, call, min(bounds) if bounds else None)
-            self._intake.take(chunk, answer, chain)
+            chain = self._intake.take(chunk, answer, chain)
         except WorkerLostError as error:
             chain.add(chunk[0].index, self.clock() - began, NO_TRAIL)
             self._intake.lost(chunk, error, chain)
@@ -214,10 +260,6 @@ class RemoteMapRun(MapRun):
         except BaseException:
             self._drop_all(chunk, chain)
             raise
-        finally:
-            self._calls -= 1
-            self._notify()
-        await self._tell()
         return chain, chunk[-1].seen.token
 
     def _call(self, chunk: list[SentItem], deadline_s: float | None) -> Call:
@@ -269,17 +311,18 @@ class RemoteMapRun(MapRun):
     async def _wait(self) -> None:
         """Wait until there may be something to do."""
         changed = self._changed
-        self._idle += 1
-        self._asked.set()
+        self.idle += 1
+        self._pulling.ask()
         try:
             now = anyio.current_time()
             with anyio.move_on_after(self.supply.until(now) - now):
                 await changed.wait()
         finally:
-            self._idle -= 1
+            self.idle -= 1
 
-    def _notify(self) -> None:
-        self._asked.set()
+    def notify(self) -> None:
+        """Let all that wait look again whether there is something to do."""
+        self._pulling.ask()
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -296,71 +339,3 @@ class RemoteMapRun(MapRun):
         finally:
             for event in events:
                 await sink.emit_cancelled(event)
-
-    # --- the source ----------------------------------------------------------------------------
-
-    def _made(self, pulled: tuple[int, dict[str, Any], float]) -> SentItem:
-        index, values, source_s = pulled
-        key, fault = (None, None) if self.request.key is None else self.key_of(values)
-        body = self.ctx.node.body
-        assert body is not None  # noqa: S101  # a map has a body
-        item = SentItem(
-            run=self.run,
-            body=body,
-            owner=self.ctx.path,
-            name=self.ctx.node.name,
-            index=index,
-            key=key,
-            total=self.source.total,
-            values=values,
-            lineage=self.lineage,
-            policy=self.policy,
-            handled_text=self.request.failed_when,
-            limited=self.ctx.limited or self.policy.limited,
-            depth=1,
-            iteration=False,
-            released_by=None,
-            wait_slot_s=0.0,
-            wait_source_s=source_s,
-            budget=self.request.span_budget,
-            fault=fault,
-        )
-        item.pack()
-        return item
-
-    def _pull_now(self) -> SentItem | None:
-        pulled = self.source.pull_now()
-        return None if pulled is None else self._made(pulled)
-
-    async def _pull(self) -> None:
-        """Pull what has to be waited for, as far as there are lanes that have nothing to do."""
-        supply, way = self.supply, self.way
-        while not self.stopping:
-            room = self.request.max_concurrency - self.under_way
-            if len(supply.held) >= min(room, self._idle * self.size.next(None)):
-                self._asked = anyio.Event()
-                await self._asked.wait()
-                continue
-            asked, chain = self.clock(), Chain() if way.last is None else way.last.copy()
-            try:
-                pulled = await self.source.pull()
-            except Exception as error:  # noqa: BLE001  # raised again when every item is over
-                self.fail(error)
-                return
-            except anyio.get_cancelled_exc_class() as error:
-                if self.run.caller.cancellation_requested():
-                    way.cut_off_waiting(chain, asked, self.clock())
-                    raise
-                self.fail(self.source_cancelled(error))
-                return
-            chain = way.gave(chain, asked, self.clock())
-            if pulled is None:
-                supply.over = True
-                self.verdict.dry(self.clock())
-                way.last = chain
-                self._notify()
-                return
-            item = self._made(pulled)
-            item.chain = chain
-            supply.hold(item, anyio.current_time())
-            self._notify()

@@ -13,6 +13,7 @@ from hush.runtime.idempotency import idempotency_key, item_key
 from hush.runtime.remote.call import SCHEMA, Call, CallItem
 from hush.runtime.remote.exchange import LOST_ATTEMPTS, backend, enter, exchange
 from hush.runtime.remote.faults import interrupt_of, unpack_fault
+from hush.runtime.remote.gate import gate_to
 from hush.runtime.remote.loss import loss_error
 from hush.runtime.remote.merging import error_of, merge, merge_skipped
 from hush.runtime.remote.packing import pack_telemetry, pack_values, unpack_values
@@ -48,8 +49,10 @@ async def run_graph_elsewhere(
     packed, losses = pack_values(ctx.path, values), 0
     async with AsyncExitStack() as engine:
         await enter(engine, target.executor)
+        gate, slots = engine.enter_context(gate_to(target.executor)), target.executor.slots
         while True:
             call = _call(ctx, packed, target, losses)
+            await gate.enter(max(1, slots))
             try:
                 answer = await exchange(target, call, None)
             except WorkerLostError as error:
@@ -66,6 +69,8 @@ async def run_graph_elsewhere(
                 if not target.executor.capabilities.stops_running_work:
                     ctx.abandoned()
                 raise
+            finally:
+                gate.leave()
             return _taken(ctx, answer)
 
 

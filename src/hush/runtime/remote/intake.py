@@ -6,7 +6,8 @@ retry policy says, and after the loss of its worker as often as :data:`LOST_ATTE
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -27,16 +28,20 @@ if TYPE_CHECKING:
     from hush.runtime.remote.call import ItemReport
     from hush.runtime.remote.driver import RemoteMapRun
     from hush.runtime.remote.exchange import Answer
+    from hush.runtime.remote.passage import Passage
     from hush.runtime.remote.sent_item import SentItem
     from hush.runtime.trail import Chain
 
 __all__ = ("Intake",)
 
+ENDS: Final = 64
+"""Chunks of which it is remembered when they ended."""
+
 
 class Intake:
     """Takes in what comes back, for one map."""
 
-    __slots__ = ("_map",)
+    __slots__ = ("_ends", "_map")
 
     def __init__(self, map_run: RemoteMapRun) -> None:
         """Take in for a map.
@@ -45,14 +50,19 @@ class Intake:
             map_run: whose items these are.
         """
         self._map = map_run
+        self._ends: deque[tuple[int, Chain]] = deque(maxlen=ENDS)
+        """When chunks ended, in nanoseconds by the driver's clock, and what had led to that."""
 
-    def take(self, chunk: list[SentItem], answer: Answer, chain: Chain) -> None:
+    def take(self, chunk: list[SentItem], answer: Answer, chain: Chain) -> Chain:
         """Take in an answer.
 
         Args:
             chunk: what was sent.
             answer: what came back.
-            chain: what the lane has done before; the chunk is added.
+            chain: what the lane has done before.
+
+        Returns:
+            What has led to the end of the chunk.
 
         Raises:
             Exception: nothing of it was run.
@@ -66,10 +76,11 @@ class Intake:
             assert refused is not None  # noqa: S101  # see unpack_fault: it was raised
             raise refused
         on.size.ended(len(chunk), report.cpu_s)
-        chain.queue_s += passage.queue_s
+        chain = self._released_by(passage, chain)
         for one in longest_way(report.items):
             chain.add(one.index, max(0, one.ended_ns - one.began_ns) / 1e9, one.trail)
         on.way.last = chain
+        self._ends.append((passage.by_driver(report.answered_ns), chain.copy()))
         items = {item.index: item for item in chunk}
         interrupt: BaseException | None = None
         for one in report.items:
@@ -78,6 +89,23 @@ class Intake:
             self._conclude(items[one.index], one, answer, chain, cut_short=interrupt is not None)
         if interrupt is not None:
             raise interrupt
+        return chain
+
+    def _released_by(self, passage: Passage, chain: Chain) -> Chain:
+        """Return what a chunk's beginning in its worker had waited for.
+
+        Args:
+            passage: when it was sent, and when the worker got it.
+            chain: what the lane had done before it was sent.
+        """
+        began_ns, since_ns = passage.by_driver(passage.received_ns), passage.sent_ns
+        for ended_ns, other in self._ends:
+            # It lay ready; the worker had another one of ours to do.
+            if since_ns < ended_ns <= began_ns:
+                since_ns, chain = ended_ns, other
+        chain = chain.copy()
+        chain.queue_s += max(0, began_ns - since_ns) / 1e9
+        return chain
 
     def lost(self, chunk: list[SentItem], error: WorkerLostError, chain: Chain) -> None:
         """Take note that a worker was lost.
