@@ -54,9 +54,16 @@ def run_call(payload: bytes) -> bytes:
         # What the thread that calls has in its context, is not the call's.
         report = _apart(lambda: Context().run(_run, call, received_ns))
     except Exception as error:  # noqa: BLE001  # told to the driver, which raises it
-        fault = fault_of(error, path)
-        report = CallReport(SCHEMA, this_worker(), received_ns, time_ns(), refused=fault)
-    return pack_report(report)
+        report = _refused(error, path, received_ns)
+    try:
+        return pack_report(report)
+    except Exception as error:  # noqa: BLE001  # likewise; memory may have run out
+        return pack_report(_refused(error, path, received_ns))
+
+
+def _refused(error: Exception, path: str, received_ns: int) -> CallReport:
+    fault = fault_of(error, path)
+    return CallReport(SCHEMA, this_worker(), received_ns, time_ns(), refused=fault)
 
 
 def _run(call: Call, received_ns: int) -> CallReport:
