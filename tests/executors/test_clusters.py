@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from contextlib import suppress
 
 import anyio
@@ -15,7 +19,7 @@ from hush.errors import ExecutorError, WorkerLostError
 from hush.executors import DaskExecutor, RayExecutor
 from tests.executors import entries
 from tests.executors.dask_cluster import cluster, security_of
-from tests.executors.engines import PATIENCE_S, Calls
+from tests.executors.engines import PATIENCE_S, Calls, children, kill
 from tests.executors.proxy import Proxy
 
 
@@ -151,6 +155,7 @@ async def test_a_connection_that_comes_back_is_used_again(proxy):
                     break
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_worker_that_is_retired_while_it_works(calls):
     """Dask would run its work again elsewhere, and say nothing."""
     with cluster(2) as (_, address):
@@ -172,10 +177,11 @@ async def test_a_worker_that_is_retired_while_it_works(calls):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(retire)
                     with suppress(WorkerLostError):
-                        assert await executor.call(entries.sleeps, calls.payload(2)) == b"slept"
+                        assert await executor.call(entries.sleeps, calls.payload(1)) == b"slept"
         assert len(calls.began()) == 1
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_a_cluster_that_is_killed(calls):
     with cluster(1) as (program, address):
         async with DaskExecutor(address, connect_timeout_s=2) as executor:
@@ -193,13 +199,35 @@ async def test_a_cluster_that_is_killed(calls):
                     await executor.call(entries.echo, b"")
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_a_cluster_without_workers_is_not_waited_for_for_ever():
     with cluster(0) as (_, address):
         async with DaskExecutor(address, connect_timeout_s=1) as executor:
             assert executor.slots == 1
             with anyio.fail_after(PATIENCE_S):
-                with pytest.raises(ExecutorError, match="has had no workers for"):
+                with pytest.raises(ExecutorError, match="had no workers, for"):
                     await executor.call(entries.echo, b"")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_frozen_worker_is_taken_for_lost_when_its_heartbeats_stop(calls, monkeypatch):
+    assert DaskExecutor().capabilities.detects_frozen_workers
+    # Five minutes, where nothing else is said.
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "2s")
+    with cluster(1) as (_, address):
+        async with DaskExecutor(address) as executor:
+
+            async def freeze():
+                os.kill(await calls.wait_begun(), signal.SIGSTOP)
+
+            with anyio.fail_after(PATIENCE_S):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(freeze)
+                    with pytest.raises(WorkerLostError):
+                        await executor.call(entries.sleeps, calls.payload(60))
+        with suppress(ProcessLookupError):  # its nanny may have seen to it
+            kill(*calls.pids())
+    assert len(calls.began()) == 1
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +250,7 @@ def certificates(tmp_path_factory):
     return certificate, certificate, key
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_tls(certificates):
     with cluster(1, *certificates) as (_, address):
         assert address.startswith("tls://")
@@ -232,8 +261,75 @@ async def test_tls(certificates):
                 pass
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_tls_of_a_cluster_that_is_started(certificates):
     executor = DaskExecutor(max_workers=1, security=security_of(*certificates))
     async with executor:
         assert executor._shared.connection.address.startswith("tls://")
         assert await executor.call(entries.echo, b"1") == b"1"
+
+
+# --- Ray, by its address ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def head(tmp_path, monkeypatch):
+    """The program that keeps a Ray cluster, and the address of its head."""
+    pytest.importorskip("ray")
+    # What Ray's command demands by default.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder = tempfile.mkdtemp(prefix="hush-r-", dir="/tmp")
+    command = f"{sys.executable} -m ray.scripts.scripts start --head --block --port={port}"
+    options = "--num-cpus=1 --include-dashboard=false --object-store-memory=100000000"
+    log = (tmp_path / "ray.log").open("wb")
+    program = subprocess.Popen(
+        [*command.split(), *options.split(), f"--temp-dir={folder}"],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env={**os.environ, "RAY_worker_register_timeout_seconds": "60"},
+    )
+    with log, program:
+        deadline = time.monotonic() + 50
+        while b"Ray runtime started" not in (tmp_path / "ray.log").read_bytes():
+            assert program.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield program, f"127.0.0.1:{port}"
+        end(program)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def end(program):
+    for pid in [*children(program.pid), program.pid]:
+        with suppress(ProcessLookupError):
+            kill(pid)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_ray_cluster_that_goes_away(head, calls):
+    program, address = head
+    for _ in range(2):
+        async with RayExecutor(address) as executor:
+            assert executor.slots == 1
+            assert await executor.call(entries.echo, b"1") == b"1"
+            with pytest.raises(ExecutorError, match="one cluster for each process"):
+                async with RayExecutor():
+                    pass
+    async with RayExecutor(address, connect_timeout_s=2) as executor:
+
+        async def kill_it():
+            await calls.wait_begun()
+            end(program)
+
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(kill_it)
+                with pytest.raises(WorkerLostError):
+                    await executor.call(entries.sleeps, calls.payload(30))
+            with pytest.raises(ExecutorError, match=r"127\.0\.0\.1.*has not been there"):
+                await executor.call(entries.echo, b"")

@@ -94,8 +94,10 @@ def program(body, kind, backend, *arguments, **variables):
     )
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("sent", "backend"),
+    [(signal.SIGKILL, "asyncio"), (signal.SIGKILL, "trio"), (signal.SIGINT, "asyncio")],
+)
 @pytest.mark.parametrize("kind", EACH)
 def test_workers_end_with_their_driver(tmp_path, kind, backend, sent):
     calls = Calls(tmp_path)

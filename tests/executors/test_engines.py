@@ -90,7 +90,7 @@ async def test_many_at_once_each_get_their_own(executor):
 async def test_as_many_run_at_once_as_there_are_slots(executor, calls):
     async with anyio.create_task_group() as tasks:
         for _ in range(WORKERS):
-            tasks.start_soon(executor.call, entries.sleeps, calls.payload(2))
+            tasks.start_soon(executor.call, entries.sleeps, calls.payload(1))
         await calls.wait_begun(WORKERS)
     assert len(set(calls.pids())) == WORKERS
 
@@ -137,7 +137,7 @@ async def test_a_killed_worker_loses_its_call_and_no_other(executor, calls):
 
     async def one():
         try:
-            kept.append(await executor.call(entries.sleeps, calls.payload(3)))
+            kept.append(await executor.call(entries.sleeps, calls.payload(1.5)))
         except WorkerLostError as error:
             lost.append(error)
 
@@ -160,12 +160,10 @@ async def test_a_killed_worker_loses_its_call_and_no_other(executor, calls):
 async def test_cancelling_comes_out_at_once_and_stops_what_can_be_stopped(executor, calls, entry):
     await settled(executor)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(executor.call, entry, calls.payload(4))
+        tasks.start_soon(executor.call, entry, calls.payload(2))
         await calls.wait_begun()
-        began = time.perf_counter()
         tasks.cancel_scope.cancel()
-    # It would take four seconds to its end.
-    assert time.perf_counter() - began < 3
+    # Work that goes on proves that nobody waited for its end.
     if executor.capabilities.stops_running_work:
         assert await calls.stopped()
     else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import time
 import uuid
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -18,14 +17,13 @@ from hush.errors import ExecutorError, WorkerLostError, text_of
 from hush.executors.dask_fence import FENCE, PREFIX, fence
 from hush.executors.extras import load
 from hush.executors.scratch import scratch_folder
+from hush.executors.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 __all__ = ("DaskConnection", "connect", "start")
 
-LOOK_S: Final = 2.0
-"""How often the number of workers is asked for."""
 SCATTERED_BYTES: Final = 1 << 22
 """From this size on a payload goes beside the task: Dask warns of tasks of 10 MB."""
 START_S: Final = 15.0
@@ -128,8 +126,7 @@ async def _connected(
         )
         await asyncio.wait_for(client, timeout_s + 1)
         await client.register_plugin(fence(), name=FENCE)
-        connection = DaskConnection(client, address, timeout_s, undo, owned.get("cluster"))
-        await connection.look()
+        slots = sum((await client.nthreads()).values())
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         await _closed(client.close())
         raise ExecutorError(_unreachable(address, timeout_s, error)) from error
@@ -137,8 +134,7 @@ async def _connected(
         if client is not None:
             await _closed(client.close())
         raise
-    connection.watch()
-    return connection
+    return DaskConnection(client, address, slots, timeout_s, undo, owned.get("cluster"))
 
 
 def _unreachable(address: str, timeout_s: float, error: BaseException) -> str:
@@ -156,45 +152,44 @@ class DaskConnection:
     """A client, what was started for it, and the calls that are under way."""
 
     def __init__(
-        self, client: Any, address: str, patience_s: float, undo: ExitStack, cluster: Any
+        self,
+        client: Any,
+        address: str,
+        slots: int,
+        patience_s: float,
+        undo: ExitStack,
+        cluster: Any,
     ) -> None:
         """Keep them.
 
         Args:
             client: connected.
             address: of the scheduler, for people.
+            slots: threads of its workers.
             patience_s: for how long the cluster may be without workers.
             undo: what to undo in the end.
             cluster: what was started; None where nothing was.
         """
         self.address = address
-        self.slots = 0
+        self.slots = slots
         self._client = client
-        self._patience_s = patience_s
         self._undo = undo
         self._cluster = cluster
-        self._had_workers = time.monotonic()
-        self._watch: asyncio.Task[None] | None = None
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._watch = Watch(
+            self._look,
+            patience_s,
+            f"the Dask cluster at {address} has not been there, or had no workers, for {{}}; start "
+            f"some: dask worker {address}",
+        )
 
     async def call(self, reference: str, payload: bytes) -> bytes:
         """Call once; return the answer."""
         from hush.executors.dask_worker import perform  # noqa: PLC0415  # an extra
 
-        abandoned = asyncio.get_running_loop().create_future()
-        self._waiting.add(abandoned)
         futures: list[Any] = []
-        work = asyncio.ensure_future(self._call(perform, reference, payload, futures))
         try:
-            await asyncio.wait({work, abandoned}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                abandoned.result()
-            return work.result()
+            return await self._watch.over(self._call(perform, reference, payload, futures))
         finally:
-            self._waiting.discard(abandoned)
-            abandoned.cancel()
-            if not work.done():
-                work.cancel()
             if futures:
                 await _closed(self._client._cancel(futures))  # noqa: SLF001  # awaits no answer
             for future in futures:
@@ -249,39 +244,14 @@ class DaskConnection:
             f"the Dask scheduler at {self.address} cannot be reached any more: {text_of(error)}"
         )
 
-    def watch(self) -> None:
-        """Keep looking how many workers there are."""
-        self._watch = asyncio.get_running_loop().create_task(self._keep_looking())
-
-    async def look(self) -> None:
-        """Ask how many threads the workers have."""
-        threads = await self._client.nthreads()
-        self.slots = sum(threads.values())
-        if threads:
-            self._had_workers = time.monotonic()
-
-    async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_S)
-            # A connection that broke is Dask's to mend; calls under way hear of it from there.
-            with suppress(Exception):
-                await asyncio.wait_for(self.look(), 10 * LOOK_S)
-            without_s = time.monotonic() - self._had_workers
-            if without_s > self._patience_s:
-                for waiting in [one for one in self._waiting if not one.done()]:
-                    waiting.set_exception(
-                        ExecutorError(
-                            f"the Dask cluster at {self.address} has had no workers for "
-                            f"{without_s:.0f} s; start some: dask worker {self.address}"
-                        )
-                    )
+    async def _look(self) -> bool:
+        """Ask how many threads the workers have; say whether there are any."""
+        self.slots = sum((await self._client.nthreads()).values())
+        return self.slots > 0
 
     async def close(self) -> None:
         """Disconnect, and end what was started."""
-        if self._watch is not None:
-            self._watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watch
+        await self._watch.stop()
         try:
             await _closed(self._client.close())
             if self._cluster is not None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ("RayExecutor",)
 
-CANCEL_S = 5.0
-"""How long a cancelled call waits for Ray to say that its worker has been killed."""
+END_S = 10.0
+"""How long a cancelled call may take to end its work."""
 
 
 class RayExecutor:
@@ -53,7 +53,8 @@ class RayExecutor:
             max_workers: calls at the same time on a cluster that is started; None means one
                 for each CPU that this process may use.
             object_store_bytes: shared memory of a cluster that is started, in bytes.
-            connect_timeout_s: how long reaching the address may take, in seconds.
+            connect_timeout_s: how long reaching the address may take, and for how long the
+                cluster may be gone while calls wait for it, in seconds.
             body: ``module:attribute`` of the top graph, or of its Hush, which workers import and
                 compare with this one; None sends them what they run.
         """
@@ -91,7 +92,7 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """How many CPUs the cluster had when it was entered; at least 1."""
+        """How many CPUs the cluster has in all, as of a few seconds ago; at least 1."""
         connection = _shared.connection
         if connection is not None:
             return max(1, connection.slots)
@@ -146,7 +147,7 @@ class RayExecutor:
         thread, connection = _shared.line()
         reference = reference_of(function)
         try:
-            given = await thread.run(lambda: connection.call(reference, payload), end_s=CANCEL_S)
+            given = await thread.run(lambda: connection.call(reference, payload), end_s=END_S)
         except ConnectionAbortedError as error:
             raise WorkerLostError(f"the connection to Ray was closed: {error}") from error
         return value_of(given, f"a worker of Ray at {connection.address}")

@@ -18,12 +18,19 @@ from hush.errors import ExecutorError, WorkerLostError, text_of
 from hush.executors.entry import answer
 from hush.executors.extras import load
 from hush.executors.scratch import scratch_folder
+from hush.executors.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ("RayConnection", "connect", "start")
 
+OWN_S: Final = 30.0
+"""For how long a cluster of this machine may be without machines."""
+REACH_S: Final = 5.0
+"""How long a head that is there may take to accept a connection."""
+CANCEL_S: Final = 5.0
+"""How long Ray may take to say that it has killed a worker; a frozen one it cannot."""
 LOST: Final = (
     "LocalRayletDiedError",
     "NodeDiedError",
@@ -47,7 +54,7 @@ async def start(workers: int, object_store_bytes: int) -> RayConnection:
     """
     ray = load("ray", "ray")
     if ray.is_initialized():
-        return RayConnection(ray, None, "this process's own connection", None)
+        return RayConnection(ray, None, "this process's own connection", OWN_S, None)
     undo = ExitStack()
     try:
         # Its own folder, which can be removed; the names of sockets in it must stay short.
@@ -64,7 +71,7 @@ async def start(workers: int, object_store_bytes: int) -> RayConnection:
     except Exception as error:
         undo.close()
         raise ExecutorError(f"Ray could not be started here: {text_of(error)}") from error
-    return RayConnection(ray, None, "this machine (started here)", undo)
+    return RayConnection(ray, None, "this machine (started here)", OWN_S, undo)
 
 
 async def connect(address: str, timeout_s: float) -> RayConnection:
@@ -79,7 +86,7 @@ async def connect(address: str, timeout_s: float) -> RayConnection:
     """
     ray = load("ray", "ray")
     if ray.is_initialized():
-        return RayConnection(ray, None, "this process's own connection", None)
+        return RayConnection(ray, None, "this process's own connection", timeout_s, None)
     undo = ExitStack()
     try:
         # Ray itself tries for long, and may end the process where it does not succeed.
@@ -90,10 +97,10 @@ async def connect(address: str, timeout_s: float) -> RayConnection:
         raise ExecutorError(
             f"no Ray cluster can be reached at {address} within {timeout_s:g} s: "
             f"{text_of(error) or type(error).__name__}. Check the address, that the head runs "
-            "(ray start --head), that it has the same version of Ray and of Python, and "
-            "RAY_USE_TLS"
+            "(ray start --head), that it has the same version of Ray and of Python, and what it "
+            "demands: RAY_AUTH_MODE=token with RAY_AUTH_TOKEN, RAY_USE_TLS"
         ) from error
-    return RayConnection(ray, address, address, undo)
+    return RayConnection(ray, address, address, timeout_s, undo)
 
 
 async def _reach(address: str, timeout_s: float) -> None:
@@ -147,17 +154,26 @@ def _environment(**variables: str) -> Iterator[None]:
 class RayConnection:
     """This process's connection to Ray, and the calls that are made over it."""
 
-    def __init__(self, ray: Any, asked: str | None, address: str, undo: ExitStack | None) -> None:
+    def __init__(
+        self, ray: Any, asked: str | None, address: str, patience_s: float, undo: ExitStack | None
+    ) -> None:
         """Keep it.
 
         Args:
             ray: the library, connected.
             asked: the address that was asked for; None for none.
             address: of the cluster, for people.
+            patience_s: for how long the cluster may be without machines, in seconds.
             undo: what to undo in the end; None where the program connected by itself.
         """
         self.address = address
         self.slots = int(ray.cluster_resources().get("CPU", 1))
+        self._head = asked or ray.get_runtime_context().gcs_address
+        self._watch = Watch(
+            self._look,
+            patience_s,
+            f"the Ray cluster at {address} has not been there, or had no machines, for {{}}",
+        )
         self._ray = ray
         self._asked = asked
         self._undo = undo
@@ -172,6 +188,9 @@ class RayConnection:
 
     async def call(self, reference: str, payload: bytes) -> bytes:
         """Call once; return the answer."""
+        return await self._watch.over(self._call(reference, payload))
+
+    async def _call(self, reference: str, payload: bytes) -> bytes:
         try:
             sent = self._function.remote(reference, payload, self._path)
             future = asyncio.wrap_future(sent.future())
@@ -180,10 +199,10 @@ class RayConnection:
         try:
             given: bytes = await asyncio.shield(future)
         except asyncio.CancelledError:
-            self._ray.cancel(sent, force=True)
-            # Over only when Ray says so.
             with suppress(Exception):
-                await future
+                self._ray.cancel(sent, force=True)
+                # Over only when Ray says so.
+                await asyncio.wait_for(future, CANCEL_S)
             raise
         except Exception as error:
             raise self._failed(error) from error
@@ -203,8 +222,17 @@ class RayConnection:
             )
         return ExecutorError(f"Ray at {self.address}: {type(error).__name__}: {what}")
 
+    async def _look(self) -> bool:
+        """Say whether the cluster has machines; raise where it is gone."""
+        # Asked while it is gone, Ray would keep a thread for a minute.
+        await _reach(self._head, REACH_S)
+        nodes = [node for node in await asyncio.to_thread(self._ray.nodes) if node["Alive"]]
+        self.slots = int(sum(node["Resources"].get("CPU", 0) for node in nodes))
+        return bool(nodes)
+
     async def close(self) -> None:
         """Disconnect, and end what was started."""
+        await self._watch.stop()
         if self._undo is not None:
             self._undo.close()
 
