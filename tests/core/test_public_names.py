@@ -168,6 +168,16 @@ def test_the_front_imports_no_client_and_no_other_loop():
     assert not loaded & {"openai", "httpx", "trio", "grpc"}
 
 
+def test_naming_engines_loads_none_of_them():
+    loaded = loaded_by("import hush.executors")
+    assert not loaded & {"anyio", "asyncio", "trio", "distributed", "ray", "subprocess"}
+    loaded = loaded_by(
+        "from hush.executors import *; Processes(), DaskExecutor(), RayExecutor(), InProcess()"
+    )
+    assert "anyio" in loaded
+    assert not loaded & {"trio", "dask", "distributed", "ray", "tornado", "cloudpickle"}
+
+
 def test_the_insight_into_traces_imports_none_of_the_running_parts():
     code = "import hush.insight.timeline, hush.insight.waterfall"
     assert not loaded_by(code) & {"anyio", "asyncio", "trio", "openai"}

@@ -32,6 +32,7 @@ from pathlib import Path
 import pytest
 
 import hush.core
+import hush.executors
 from hush import semconv
 
 ROOT = Path(__file__).parents[2]
@@ -291,6 +292,7 @@ def code_in(page):
 def test_every_public_name_is_in_the_reference():
     names = {re.match(r"[\w.]*", code)[0] for code in code_in("reference.md")}
     assert set(hush.core.__all__) - names == set()
+    assert set(hush.executors.__all__) - names == set()
 
 
 def test_every_emitted_name_is_in_the_pages_on_telemetry():
