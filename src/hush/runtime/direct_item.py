@@ -92,7 +92,7 @@ class DirectItem(ItemRun):
             wait_slot_s: -
             wait_source_s: -
             fault: -
-            context: of the map; the item gets a copy of it.
+            context: of the worker alone, whose items come one after the other.
             began: when it got its slot, by the run's clock.
 
         Returns:
@@ -102,7 +102,6 @@ class DirectItem(ItemRun):
             BaseException: as :meth:`ItemRun.execute`.
         """
         run, line, path = self.run, self._line, f"{self.owner}[{index}]"
-        context = context.copy()
         context.run(keep_key, (run.state.run_id, path))
         self.index, self.key, self.fault = index, key, fault
         self.wait_slot_s, self.wait_source_s = wait_slot_s, wait_source_s
@@ -119,6 +118,7 @@ class DirectItem(ItemRun):
                 # Its nodes find it without it being current anywhere, see below.
                 seen = sight = self._watch(self._lookout, context)
             else:
+                context = context.copy()
                 manager, seen = context.run(begin, run.instrument, self._scope())
         outputs: Mapping[str, Any] | None = None
         failure: Exception | None = None

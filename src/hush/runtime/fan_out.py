@@ -113,7 +113,7 @@ class LocalMapRun(MapRun):
         chain = Chain()
         clock, direct = self.clock, self._direct(depth)
         request, verdict, outcomes, way = self.request, self.verdict, self.outcomes, self.way
-        source, context = self.source, self.context
+        source, context = self.source, self.context.copy()
         slow, shared = source.slow, bool(request.broadcast or request.carry)
         asked = 0.0
         while not (outcomes.failures or self.fault):

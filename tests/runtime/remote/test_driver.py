@@ -15,6 +15,7 @@ from hush.core import (
     CodeNode,
     Each,
     ExecutorError,
+    ForLoopNode,
     GraphError,
     GraphNode,
     Hush,
@@ -22,16 +23,19 @@ from hush.core import (
     NodeTimeoutError,
     Retry,
     RunError,
+    WhileLoopNode,
     WorkerLostError,
     idempotency_key,
 )
 from hush.executors import InProcess
+from hush.providers import LLMNode, PromptNode
 from hush.testing import (
     BreakEngine,
     Deliver,
     FreezeWorker,
     LoseWorker,
     ScriptedExecutor,
+    ScriptedLLMServer,
     capture_spans,
 )
 
@@ -155,6 +159,58 @@ async def test_a_graph_runs_elsewhere_as_one_item():
     assert result.state.execution_order == ["g.sub", "g.sub.a"]
     (found,) = spans.tree.all("graph sub")
     assert [event.name for event in found.record.events] == ["hush.worker_lost"] * 2
+
+
+@pytest.mark.parametrize("stops", [True, False])
+async def test_a_graph_that_hangs_elsewhere_ends_with_its_time(stops):
+    executor = ScriptedExecutor([FreezeWorker()] * 2, stops_running_work=stops)
+    with GraphNode(name="g") as graph:
+        with GraphNode(
+            name="sub", executor=executor, timeout_s=0.2, retry=Retry(3, initial_s=0.0)
+        ) as sub:
+            START >> CodeNode("a", lambda: {"y": 1}, outputs={"y": PARENT}) >> END
+        START >> sub >> END
+        sub["y"] >> PARENT["y"]
+    with capture_spans() as spans:
+        assert (await Hush(graph).run())["y"] == 1
+    assert [call.attempts for call in executor.calls] == [(1,), (2,), (3,)]
+    abandoned = [one.record.attributes.get("hush.abandoned") for one in spans.tree.all("attempt *")]
+    assert abandoned.count(True) == (0 if stops else 2)
+
+
+async def test_a_map_in_a_loop_runs_elsewhere_in_each_round():
+    executor = ScriptedExecutor()
+    with GraphNode(name="g") as graph:
+        with WhileLoopNode(
+            name="loop", inputs={"xs": PARENT, "round": 0}, condition=PARENT["round"] < 3
+        ) as loop:
+            with MapNode(name="m", inputs={"x": Each(PARENT["xs"])}, outputs={"xs": PARENT}) as m:
+                double = CodeNode("n", lambda x: {"xs": 2 * x}, inputs={"x": PARENT})
+                double["xs"] >> PARENT["xs"]
+                START >> double >> END
+            count = CodeNode(
+                "count",
+                lambda done: {"round": done + 1},
+                inputs={"done": PARENT["round"]},
+                outputs={"round": PARENT},
+            )
+            START >> m >> count >> END
+        loop["xs"] >> PARENT["xs"]
+        START >> loop >> END
+    result = await Hush(graph, executor=executor).run({"xs": [1, 2]})
+    assert result["xs"] == [8, 16]
+    assert {call.path for call in executor.calls} == {f"g.loop[{i}].m" for i in range(3)}
+
+
+async def test_an_answer_to_another_call_is_the_engines_fault():
+    class Mixing(ScriptedExecutor):
+        async def call(self, function, payload):
+            self.first = getattr(self, "first", payload)
+            return await super().call(function, self.first)
+
+    graph = one_map(times, Mixing(slots=1), max_concurrency=1, on_error="collect")
+    with pytest.raises(RunError, match="the answer to another call"):
+        await Hush(graph).run({"xs": range(3)})
 
 
 async def test_a_graph_that_fails_elsewhere_fails_as_here():
@@ -557,6 +613,36 @@ async def test_the_idempotency_key_is_the_same_for_every_attempt_here_and_there(
     assert idempotency_key() is None
 
 
+async def test_what_models_used_is_the_same_here_and_there():
+    with ScriptedLLMServer() as server:
+        resources = server.resources("m")
+        seen = []
+        for executor in (None, ScriptedExecutor()):
+            with GraphNode(name="g") as graph:
+                with MapNode(
+                    name="m", inputs={"x": Each(["a", "b", "c"])}, outputs={"said": PARENT}
+                ) as m:
+                    prompt = PromptNode("prompt", inputs={"prompt": "say {x}", "x": PARENT})
+                    ask = LLMNode("ask", "m", inputs={"messages": prompt["messages"]})
+                    ask["content"] >> PARENT["said"]
+                    START >> prompt >> ask >> END
+                START >> m >> END
+            with capture_spans() as spans:
+                engine = Hush(graph, resources=resources, executor=executor)
+                result = await engine.run()
+            usage = result.state.usage
+            names = ("hush.tokens.input", "hush.tokens.output", "hush.tokens.complete")
+            told = [
+                [one.record.attributes[name] for name in names]
+                for kind in ("run g", "map m", "item m")
+                for one in spans.tree.all(kind)
+            ]
+            seen.append((result["said"], usage, sorted(result.state.usage_by_model), told))
+    assert seen[0] == seen[1]
+    assert seen[0][1].calls == 3
+    assert seen[0][1].total_tokens > 0
+
+
 async def test_critical_path_and_verdict_tell_of_items_in_workers():
     executor = ScriptedExecutor(slots=2)
     with capture_spans() as spans:
@@ -649,6 +735,25 @@ def test_what_cannot_be_sent_is_a_problem_of_the_graph():
     (problem,) = caught.value.problems
     assert problem.path == "g.m.n"
     assert "stream" in problem.message
+
+
+@pytest.mark.parametrize("kind", [ForLoopNode, WhileLoopNode])
+def test_rounds_of_a_loop_wait_for_each_other(kind):
+    loop = {"inputs": {"x": Each([1])}} if kind is ForLoopNode else {"condition": PARENT["x"] < 3}
+    with GraphNode(name="g") as graph:
+        with kind(name="loop", executor=ScriptedExecutor(), **loop) as node:
+            START >> CodeNode("n", lambda: {"x": 1}, outputs={"x": PARENT}) >> END
+        START >> node >> END
+    with pytest.raises(GraphError, match="rounds wait for each other") as caught:
+        Hush(graph)
+    assert ("bad-executor", "g.loop") in {(one.rule, one.path) for one in caught.value.problems}
+
+
+def test_the_top_graph_is_not_an_item():
+    with GraphNode(name="g", executor=ScriptedExecutor()) as graph:
+        START >> CodeNode("n", lambda: {"x": 1}) >> END
+    with pytest.raises(GraphError, match=r"Hush\(graph, executor=\.\.\.\)"):
+        Hush(graph)
 
 
 def test_idempotent_is_a_truth_value():

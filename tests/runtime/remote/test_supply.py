@@ -95,6 +95,16 @@ def test_chunks_take_about_a_second_of_work():
     assert size.next(None) == 500
 
 
+def test_chunks_are_small_where_answers_are_large():
+    size = ChunkSize(1000, 2, idempotent=True)
+    size.ended(8, 0.0, 8 * 1_048_576)
+    assert size.next(None) == 8
+    size.ended(8, 0.0, 8 * 4_194_304)
+    assert size.next(None) == 2
+    size.ended(2, 0.0, 2 * 41_943_040)
+    assert size.next(None) == 1
+
+
 def test_the_last_items_are_shared_out():
     size = ChunkSize(100, 4, idempotent=True)
     assert size.next(10) == 3

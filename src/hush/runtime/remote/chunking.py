@@ -24,6 +24,8 @@ GROWTH: Final = 4
 """How many times as large as the one before a chunk may be at most."""
 CHUNK_BYTES: Final = 1_048_576
 """Size of a chunk's inputs from which on no further item is added, in bytes."""
+ANSWER_BYTES: Final = 8_388_608
+"""About how large an answer may become, in bytes."""
 
 
 class ChunkSize:
@@ -55,18 +57,20 @@ class ChunkSize:
         # The last ones are shared out, so that no worker is left with nothing to do.
         return max(1, min(self._size, -(-left // self._slots)))
 
-    def ended(self, count: int, cpu_s: float) -> None:
+    def ended(self, count: int, cpu_s: float, answer_bytes: int = 0) -> None:
         """Learn from a chunk.
 
         Args:
             count: how many items it had.
             cpu_s: CPU seconds of its worker.
+            answer_bytes: size of what came back.
         """
         item_s = cpu_s / count
         # The first call of a worker also loads what the items need.
         self._item_s = item_s if self._item_s is None else (self._item_s + item_s) / 2
         wanted = self._limit if self._item_s <= 0.0 else int(WORK_S / self._item_s)
-        self._size = max(1, min(wanted, self._size * GROWTH, self._limit))
+        fitting = ANSWER_BYTES * count // max(answer_bytes, 1)
+        self._size = max(1, min(wanted, fitting, self._size * GROWTH, self._limit))
 
 
 def longest_way(reports: Sequence[ItemReport]) -> list[ItemReport]:

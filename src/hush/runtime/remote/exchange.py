@@ -33,6 +33,7 @@ class Answer(NamedTuple):
 
     report: CallReport
     passage: Passage
+    size_bytes: int
 
 
 async def enter(stack: AsyncExitStack, executor: Executor) -> None:
@@ -91,7 +92,19 @@ async def exchange(target: Target, call: Call, limit_s: float | None) -> Answer:
         report = unpack_report(answer)
     except PayloadError as error:
         raise ExecutorError(error.message) from error
-    return Answer(report, Passage(sent_ns, report.received_ns, report.answered_ns, returned_ns))
+    if not _answers(report, call):
+        msg = f"the executor {executor.name!r} brought the answer to another call"
+        raise ExecutorError(msg)
+    passage = Passage(sent_ns, report.received_ns, report.answered_ns, returned_ns)
+    return Answer(report, passage, len(answer))
+
+
+def _answers(report: CallReport, call: Call) -> bool:
+    """Say whether a report tells of each of a call's items, and of these attempts."""
+    if report.refused is not None:
+        return True
+    told = sorted((one.index, one.attempt) for one in report.items)
+    return told == sorted((one.index, one.attempt) for one in call.items)
 
 
 def backend() -> Literal["asyncio", "trio"]:

@@ -106,7 +106,7 @@ def _call(ctx: RuntimeContext, packed: bytes, target: Target, losses: int) -> Ca
 
 def _taken(ctx: RuntimeContext, answer: Answer) -> dict[str, Any]:
     """Take in an answer; return what the body wrote."""
-    (report, passage), place = answer, ctx.place
+    (report, passage, _), place = answer, ctx.place
     run, seen, in_item = place.run, place.tally.seen or place.seen, ctx.frame.index is not None
     if report.metrics is not None:
         run.instrument.absorb(report.metrics)

@@ -68,14 +68,14 @@ class Intake:
             Exception: nothing of it was run.
             BaseException: what an item raised that has to come out of the run.
         """
-        on, (report, passage) = self._map, answer
+        on, (report, passage, size_bytes) = self._map, answer
         if report.metrics is not None:
             on.run.instrument.absorb(report.metrics)
         if report.refused is not None:
             refused = unpack_fault(report.refused).exception
             assert refused is not None  # noqa: S101  # see unpack_fault: it was raised
             raise refused
-        on.size.ended(len(chunk), report.cpu_s)
+        on.size.ended(len(chunk), report.cpu_s, size_bytes)
         chain = self._released_by(passage, chain)
         for one in longest_way(report.items):
             chain.add(one.index, max(0, one.ended_ns - one.began_ns) / 1e9, one.trail)
