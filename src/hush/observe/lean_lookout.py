@@ -144,7 +144,7 @@ class LeanSight(LeanLive):
         self.token = None
         self.is_open = self._recording = self.became = False
         try:
-            if maker.plain() and scope.budget is None and (around is None or around.home is None):
+            if maker.plain():
                 self.token = Token(maker.identity())
                 span = self._span = _new(LeanSpan)
                 span.sight = self
@@ -156,10 +156,12 @@ class LeanSight(LeanLive):
                     title, SpanKind.INTERNAL, parent, attributes, links, start_ns, context
                 )
                 self.token = Token(span.identity)
-                if around is not None:
-                    self._find_place(place)
-            self.is_open = self._recording = True
+            self._recording = True
+            if around is not None and (around.home is not None or scope.budget is not None):
+                self._find_place(place)
+            self.is_open = True
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
+            self._recording = False
             self._on_fault(error)
 
     def contents(self) -> dict[str, Any]:
@@ -203,6 +205,8 @@ class LeanSight(LeanLive):
         assert token is not None  # noqa: S101  # it is open
         assert outer is not None  # noqa: S101  # see __init__
         known[RUN_S] = run_s
+        if self._item is not None and self._item.lost:
+            known[semconv.SPANS_OMITTED] = self._item.lost
         known[OUTCOME] = OUTCOME_OK
         acquire()
         try:
@@ -218,20 +222,40 @@ class LeanSight(LeanLive):
         token.end_ns = end_ns
         if outer._last_child_ns < end_ns:  # noqa: PLR1730, SLF001  # cheaper; of the same kind
             outer._last_child_ns = end_ns  # noqa: SLF001  # likewise
+        home, item = span.home, self._item
         # The span leads to this.
         self.current = self._span = None  # type: ignore[assignment]  # not asked for any more
         try:
-            self.maker.hand_on(
-                self._title,
-                token.context,
-                outer.token.context,
-                self._start_ns,
-                end_ns,
-                known,
-                self._links,
-            )
+            if home is None:
+                self.leave(omitted=False)
+            else:
+                try:
+                    home.ended(span)
+                finally:
+                    if item is not None:
+                        self._finish(item, OK, end_ns)
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self._on_fault(error)
+
+    def leave(self, *, omitted: bool) -> None:
+        """Hand the span, which nobody has touched, to the processors, now that it is decided.
+
+        Args:
+            omitted: whether it is only to be known that it has ended.
+        """
+        token, outer = self.token, self._outer
+        assert token is not None  # noqa: S101  # it was opened
+        assert outer is not None  # noqa: S101  # see __init__
+        self.maker.hand_on(
+            self._title,
+            token.context,
+            outer.token.context,
+            self._start_ns,
+            token.end_ns,
+            self._known,
+            self._links,
+            omitted=omitted,
+        )
 
     def _end_touched(self, run_s: float) -> None:
         self.annotate(RUN_S, run_s)

@@ -277,9 +277,10 @@ class Maker:
             self._look(listeners)
         ends = self._ends
         if omitted:
-            ends, context = self._ends_of_omitted, unsampled(context)
+            ends = self._ends_of_omitted
             if not ends:
                 return
+            context = unsampled(context)
         readable = _new(ReadableSpan)
         # One by one, so that no dictionary is made of them: the garbage collector looks at
         # all that waits for the exporter.
@@ -344,6 +345,13 @@ class Sight(Protocol):
 
     def contents(self) -> dict[str, Any]:
         """Return what it holds."""
+
+    def leave(self, *, omitted: bool) -> None:
+        """Hand the span to the processors.
+
+        Args:
+            omitted: whether it is only to be known that it has ended.
+        """
 
 
 class LeanSpan(OwnSpan):
@@ -454,6 +462,10 @@ class LeanSpan(OwnSpan):
 
     def leave(self) -> None:
         """Hand the span to the processors, now that it is decided."""
+        sight = self.sight
+        if sight is not None and not sight.became and not self.causes:
+            sight.leave(omitted=self.omitted)
+            return
         mine = self.__dict__
         if "_lock" in mine or self.causes:
             super().leave()

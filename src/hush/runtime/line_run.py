@@ -141,8 +141,7 @@ class LineRun:
             elif node.copies:
                 for key, name in node.copies:
                     if name in outputs:
-                        values[key] = outputs[name]
-                        wrote[key] = None
+                        values[key] = wrote[key] = outputs[name]
             if top:
                 state.keep(path, outputs)
             if cancelled():

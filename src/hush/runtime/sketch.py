@@ -18,6 +18,9 @@ __all__ = ("Sketch",)
 ACCURACY: Final = 0.01
 """Greatest relative error of a quantile."""
 
+FRESH: Final = 256
+"""How many wait to be put into their buckets."""
+
 _GAMMA: Final = (1 + ACCURACY) / (1 - ACCURACY)
 _LOG_GAMMA: Final = math.log(_GAMMA)
 
@@ -34,14 +37,26 @@ _LAST: Final = int(math.log(MOST_S) * _PER_LOG - _LEAST) + 1
 class Sketch:
     """Durations, in seconds, that were added so far."""
 
-    __slots__ = ("_buckets", "count", "most")
+    __slots__ = ("_buckets", "_count", "_fresh", "_most")
 
     def __init__(self) -> None:
         """Start empty."""
-        self.count = 0
-        self.most = 0.0
-        """The greatest one, exactly."""
+        self._count = 0
+        self._most = 0.0
         self._buckets: defaultdict[int, int] = defaultdict(int)
+        self._fresh: list[float] = []
+        """What was added last and is in no bucket yet: many at once cost less than half."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._count + len(self._fresh)
+
+    @property
+    def most(self) -> float:
+        """The greatest one, exactly."""
+        self._sort()
+        return self._most
 
     def add(self, seconds: float) -> None:
         """Add one.
@@ -49,17 +64,27 @@ class Sketch:
         Args:
             seconds: the duration; a negative one counts as none at all.
         """
-        self.count += 1
-        if seconds > self.most:
-            self.most = seconds
-        # Rounded down and one more: what lies on an edge may be in either bucket.
-        if seconds <= LEAST_S:
-            bucket = -1
-        elif seconds < MOST_S:
-            bucket = int(log(seconds) * _PER_LOG - _LEAST) + 1
-        else:
-            bucket = _LAST
-        self._buckets[bucket] += 1
+        fresh = self._fresh
+        fresh.append(seconds)
+        if len(fresh) >= FRESH:
+            self._sort()
+
+    def _sort(self) -> None:
+        """Put what is fresh into its buckets."""
+        fresh, buckets = self._fresh, self._buckets
+        if not fresh:
+            return
+        self._fresh = []
+        self._count += len(fresh)
+        self._most = max(self._most, *fresh)
+        for seconds in fresh:
+            # Rounded down and one more: what lies on an edge may be in either bucket.
+            if seconds <= LEAST_S:
+                buckets[-1] += 1
+            elif seconds < MOST_S:
+                buckets[int(log(seconds) * _PER_LOG - _LEAST) + 1] += 1
+            else:
+                buckets[_LAST] += 1
 
     def quantile(self, q: float) -> float:
         """Return a quantile.
@@ -71,7 +96,8 @@ class Sketch:
             Seconds, within 1 % of the value at the rank ``q * (count - 1)``, rounded down;
             0.0 where nothing was added.
         """
-        rank = math.floor(q * (self.count - 1))
+        self._sort()
+        rank = math.floor(q * (self._count - 1))
         seen = 0
         for bucket in sorted(self._buckets):
             seen += self._buckets[bucket]
@@ -80,5 +106,5 @@ class Sketch:
                     return 0.0
                 # The middle of the bucket, by ratio; the greatest value is known exactly.
                 middle = LEAST_S * 2 * _GAMMA**bucket / (_GAMMA + 1)
-                return min(middle, self.most)
+                return min(middle, self._most)
         return 0.0

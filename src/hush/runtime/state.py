@@ -49,7 +49,7 @@ class Frame:
         plan: the graph, compiled.
         path: the graph's path, items included.
         values: PARENT's values.
-        wrote: names that nodes have written, in order.
+        wrote: what nodes have written, by name, in order of the first time.
         outputs: outputs by node index.
         guarded: names that a node may not write any more: a race was won.
         lineage: who contains this, for the blame of cancellations.
@@ -89,7 +89,7 @@ class Frame:
         self.values = values
         # Only what takes all of PARENT asks for it.
         self.given = frozenset(self.values) if plan.ancestors_write else NOTHING_GIVEN
-        self.wrote: dict[str, None] = {}
+        self.wrote: dict[str, Any] = {}
         self.outputs: dict[int, Mapping[str, Any]] = {}
         self.guarded: dict[int, frozenset[str]] = {}
         self.lineage = lineage
@@ -116,11 +116,11 @@ class Frame:
     def write(self, key: str, value: Any) -> None:
         """Write one of PARENT's values."""
         self.values[key] = value
-        self.wrote[key] = None
+        self.wrote[key] = value
 
     def results(self) -> dict[str, Any]:
         """Return what the graph's nodes wrote."""
-        return {key: self.values[key] for key in self.wrote}
+        return self.wrote.copy()
 
 
 class RunState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hush import semconv
+from hush.semconv import OUTCOME_HANDLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,28 +65,32 @@ class Results:
         Args:
             item: what became of it.
         """
+        index, _, outcome, outputs, _, _, _, run_s, wait_s = item
         self.total += 1
-        self._run_s += item.run_s
-        self._wait_s += item.wait_s
-        if item.run_s > self._run_max_s:
-            self._run_max_s = item.run_s
-        if item.wait_s > self._wait_max_s:
-            self._wait_max_s = item.wait_s
-        outputs = item.outputs
+        self._run_s += run_s
+        self._wait_s += wait_s
+        if run_s > self._run_max_s:
+            self._run_max_s = run_s
+        if wait_s > self._wait_max_s:
+            self._wait_max_s = wait_s
         if outputs is None:
             self.failed += 1
             if self._errors is not None:
                 self._errors.append(_error_of(item))
-        elif item.outcome == semconv.OUTCOME_HANDLED:
+        elif outcome == OUTCOME_HANDLED:
             self.handled += 1
         else:
             self.ok += 1
         for name, column in self._columns.items():
-            _place(column, item.index, None if outputs is None else outputs.get(name))
+            value = None if outputs is None else outputs.get(name)
+            if index == len(column):
+                column.append(value)
+            else:
+                _place(column, index, value)
         if self._items is not None:
             if outputs is not None:
                 self._seen.update(outputs)
-            _place(self._items, item.index, self._failure(item) if outputs is None else outputs)
+            _place(self._items, index, self._failure(item) if outputs is None else outputs)
 
     def _failure(self, item: ItemRecord) -> ItemFailure:
         failure = ItemFailure(dict.fromkeys(sorted(self._body.names)))
