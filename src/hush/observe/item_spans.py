@@ -189,7 +189,8 @@ class Item:
         self._run.used -= self._inner_used
         self._run.failed -= self._inner_failed
         for span in self._held:
-            _omit(span)
+            span.omitted = True
+            span.count.add()
         out += self._clear()
 
     def _flush(self, out: list[OwnSpan]) -> None:
@@ -238,8 +239,3 @@ class Item:
             above.append(item)
             item = item.outer
         return above
-
-
-def _omit(span: OwnSpan) -> None:
-    span.omitted = True
-    span.count.add()

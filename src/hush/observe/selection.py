@@ -12,7 +12,7 @@ spread evenly too, and a full buffer lowers the threshold by dropping the larges
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heappushpop
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hush.observe.budget import FAILED_SPANS, RUN_SPANS, Count, emit
@@ -170,11 +170,11 @@ class MapBudget:
     def _wait(self, item: Item, seconds: float) -> None:
         self._arrived += 1
         order = -self._arrived
-        heappush(self._slow, (seconds, order, item))
-        if len(self._slow) <= self._most_slow:
+        if len(self._slow) < self._most_slow:
+            heappush(self._slow, (seconds, order, item))
             return
         # The fastest of the slow competes as what else it is.
-        _, order, item = heappop(self._slow)
+        _, order, item = heappushpop(self._slow, (seconds, order, item))
         if item.retried:
             heappush(self._again, (-item.key, order, item))
             if len(self._again) <= self._most_again:
@@ -184,13 +184,16 @@ class MapBudget:
 
     def _trim(self, out: list[OwnSpan]) -> None:
         """Drop what is too much, the least wanted first."""
+        run = self.around.run
+        if run.used <= self._ordinary and not self._is_over:
+            return
         for heap, room in (
             (self._surplus, self._ordinary),
             (self._sample, self._ordinary),
             (self._again, self._room),
             (self._slow, self._room),
         ):
-            while heap and (self._is_over or self.around.run.used > room):
+            while heap and (self._is_over or run.used > room):
                 item = heappop(heap)[2]
                 if not item.omit(out):
                     self._left += 1

@@ -225,7 +225,9 @@ class DirectRun(NodeRun):
         self.left_at = math.inf
         end = None if self.seen is None else self._begun
         finish_it: Callable[[], Mapping[str, Any]] = partial(self._finish, returned)
-        return self.stamp.step_in(self, context, finish_it, end, perf_counter())
+        now = perf_counter()
+        self.stamp.had_turn(now)
+        return self.stamp.step_in(self, context, finish_it, end, now)
 
     def _begun(self, _result: Any) -> None:
         """Take what came of a step: where it was the last one, end the observation with it."""

@@ -6,10 +6,10 @@ no task per item: memory stays that of the items under way.
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
 
 from hush.runtime import presence
 from hush.runtime.direct_item import DirectItem
@@ -18,6 +18,7 @@ from hush.runtime.item_run import ItemRun
 from hush.runtime.lookout import lookout_here
 from hush.runtime.map_run import MapRun
 from hush.runtime.scheduler import INLINE_DEPTH
+from hush.runtime.stepping import stamp_here
 from hush.runtime.trail import NO_TRAIL, Chain, shared_of
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class LocalMapRun(MapRun):
         if self.group is not None:
             # First all that were hired with this one begin: an interrupt that ends the loop
             # in the first step of a task would leave the others behind.
-            await anyio.lowlevel.checkpoint()
+            await self.run.caller.turn()
+            stamp_here().had_turn(perf_counter())
         previous: object = None
         trail: Trail | Callable[[], Trail | Callable[[], Trail]]
         failed: Exception | None
