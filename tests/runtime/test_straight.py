@@ -24,7 +24,7 @@ from hush.core import (
     RunError,
 )
 from hush.observe import spans
-from hush.runtime import cpu, state, stepping
+from hush.runtime import cpu, pace, state, stepping
 from hush.testing import capture_spans
 from tests.runtime.test_random_graphs import BACKENDS, INPUTS, build, check_runs, examples, flows
 
@@ -250,7 +250,7 @@ async def test_work_that_never_waits_lets_others_have_their_turn(way, monkeypatc
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_cancelled_scope_ends_work_that_never_waits(way, monkeypatch, anyio_backend):
     going(monkeypatch, way)
-    monkeypatch.setattr(stepping, "BREATH_S", 0.0)
+    monkeypatch.setattr(pace, "BREATH_S", 0.0)
     done = []
 
     async def busy():

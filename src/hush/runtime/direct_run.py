@@ -188,7 +188,7 @@ class DirectRun(NodeRun):
     async def breathe(self) -> Mapping[str, Any] | None:
         """Let the loop have its turn; return as :meth:`begin`, which was due to it."""
         stamp = self.stamp
-        await stamp.breathe(self.run.caller.turn)
+        await self.run.pace.breathe(self.run.caller.turn)
         self.due = False
         end = None if self.seen is None else self._begun
         result = stamp.step_in(self, self._context, self._begin, end, perf_counter())

@@ -7,7 +7,7 @@ no task per item: memory stays that of the items under way.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from hush.runtime.trail import Trail
 
 __all__ = ("run_fan_out",)
+
+AT_ONCE: Final = 32
+"""How many workers begin at once; where there are more, a few each time that the loop goes round."""
 
 
 async def run_fan_out(ctx: RuntimeContext, request: FanOut) -> None:
@@ -74,7 +77,8 @@ class LocalMapRun(MapRun):
         """Prepare to run."""
         super().__init__(ctx, request)
         self.lookout = lookout_here(self.run.instrument)
-        self.workers = 0
+        self.workers = self.started = 0
+        """Workers hired, and those of them that have begun."""
         self.direct: list[DirectItem] = []
         """What runs the items of each worker, where they go the straight way."""
         self.cut: Trail = NO_TRAIL
@@ -99,7 +103,10 @@ class LocalMapRun(MapRun):
             return
         total = self.source.total
         wanted = 2 * self.outcomes.begun + 1 if total is None else total
-        for _ in range(min(wanted, self.request.max_concurrency) - self.workers):
+        # A few at once, and two more for each item that is pulled: to hire a thousand holds the
+        # loop for as long as a thousand items do.
+        most = min(wanted, self.request.max_concurrency, max(AT_ONCE, self.workers + 2))
+        for _ in range(most - self.workers):
             self.workers += 1
             self.context.run(self.group.start_soon, self._work, 1)
 
@@ -107,8 +114,12 @@ class LocalMapRun(MapRun):
         if self.group is not None:
             # First all that were hired with this one begin: an interrupt that ends the loop
             # in the first step of a task would leave the others behind.
-            await self.run.caller.turn()
-            stamp_here().had_turn(perf_counter())
+            self.started += 1
+            if self.started <= AT_ONCE:
+                await self.run.caller.turn()
+                stamp_here().had_turn(perf_counter())
+            else:
+                await self.run.pace.breathe(self.run.caller.turn)
         previous: object = None
         trail: Trail | Callable[[], Trail | Callable[[], Trail]]
         failed: Exception | None

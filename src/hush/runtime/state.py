@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from hush.model.ref import MISSING
 from hush.runtime.instrument import NULL_INSTRUMENT
 from hush.runtime.ledger import Ledger
+from hush.runtime.pace import Pace
+from hush.runtime.stepping import stamp_here
 from hush.runtime.trail import NO_TRAIL
 
 if TYPE_CHECKING:
@@ -262,6 +264,8 @@ class Run:
     """Whether anybody watches."""
     straight: bool = True
     """Whether nodes that come to one call go the straight way."""
+    pace: Pace = field(default_factory=lambda: Pace(stamp_here()))
+    """Lets the loop have its turn between its nodes and items."""
     targets: Mapping[int, Target] = field(default_factory=dict)
     """Where bodies run that do not run here, by the identity of the node that has them."""
 

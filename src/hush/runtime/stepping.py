@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from hush.runtime.starvation import Processor, Starvation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from contextvars import Context
 
 __all__ = ("BLOCKED_S", "Owner", "Stamp", "all_stamps", "lost_s", "stamp_here", "starvation")
@@ -31,14 +31,14 @@ AT_ONCE_SHARE: Final = 0.05
 
 BREATH_S: Final = 0.0005
 """How long work that never waits goes on before the loop gets its turn."""
-ROUND_S: Final = 0.004
-"""How long all of it together does, where many take turns: then each goes on for less. In a map
-of a hundred workers that is 40 µs each, a few items, and a quarter of what they cost by one."""
-
-TURN_S: Final = ROUND_S / 100
+ROUND_S: Final = 0.002
+"""How long all of it together does, where several take turns: then each goes on for less."""
+TURN_S: Final = 0.00004
 """How long whoever waited for something may go on when that is there: the loop has just had its
 turn, but a hundred others may be ready too. In a map of items that wait, none has to wait again
 before it begins."""
+WOKEN_S: Final = 0.0025
+"""How long all of them together may, where many are woken at the same time."""
 
 
 class Owner(Protocol):
@@ -77,7 +77,8 @@ class Stamp:
     """What a thread's loop is doing."""
 
     __slots__ = (
-        "_breathing",
+        "_woken_at",
+        "_woken_from",
         "at_once_until",
         "caught",
         "caught_since",
@@ -112,27 +113,9 @@ class Stamp:
         self.held_from = self.held_until = self.at_once_until = -math.inf
         """When the loop was held last, by steps that lasted and left nobody a turn between; and
         until when whoever goes on is taken to have waited for that."""
+        self._woken_from = self._woken_at = -math.inf
         self.until = 0.0
         """How long whoever goes on now may do so before the loop has its turn; by perf_counter."""
-        self._breathing = 0
-        """How many let the loop have its turn at present."""
-
-    async def breathe(self, turn: Callable[[], Awaitable[object]]) -> None:
-        """Let the loop go round once, and a cancellation in.
-
-        To be awaited where ``until`` has passed. Those that do so at the same time share a
-        round of the loop.
-
-        Args:
-            turn: lets the loop go round once.
-        """
-        self._breathing += 1
-        try:
-            await turn()
-        finally:
-            share_s = ROUND_S / self._breathing
-            self._breathing -= 1
-            self.until = perf_counter() + min(share_s, BREATH_S)
 
     def had_turn(self, now: float) -> None:
         """Take note that the loop has just had its turn: something waited for it and goes on.
@@ -140,7 +123,21 @@ class Stamp:
         Args:
             now: the instant, by perf_counter.
         """
-        self.until = max(self.until, now + TURN_S)
+        if now - self._woken_at > BREATH_S:
+            # Since the one before, the loop has been elsewhere.
+            self._woken_from = now
+        self._woken_at = now
+        if now - self._woken_from <= WOKEN_S:
+            self.until = max(self.until, now + TURN_S)
+
+    def work_for(self, seconds: float) -> None:
+        """Take note that whoever goes on now may do so for a while: the loop had its turn.
+
+        Args:
+            seconds: for how long.
+        """
+        self._woken_from = self._woken_at = now = perf_counter()
+        self.until = now + seconds
 
     def step(self, owner: Owner, run: Callable[..., T], *args: Any) -> T:
         """Run one step.
