@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 from typing import NamedTuple, NotRequired, Required, TypedDict
 
@@ -432,3 +433,47 @@ def test_objects_that_answer_to_any_name():
     assert not is_async(function)
     assert not is_generator(function)
     assert not is_lambda(function)
+
+
+def plain(a, b=1, *, c, d=2): ...
+def by_position(a, b=1, /, c=2, *rest, d, **others): ...
+def only_positions(a, b, c=3, /): ...
+def nothing(): ...
+async def waits(self, x, *, y=None): ...
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        plain,
+        by_position,
+        only_positions,
+        nothing,
+        waits,
+        lambda *args, x=1, **kw: None,
+        lambda x: x,
+    ],
+)
+def test_functions_are_read_as_inspect_reads_them(function):
+    def marked(*args, **kwargs): ...
+
+    # With a signature of its own, it goes the way of all other callables.
+    marked.__signature__ = inspect.signature(function)
+    assert call_shape(function) == call_shape(marked)
+
+
+def test_a_wrapper_takes_what_it_wraps():
+    @functools.wraps(plain)
+    def wrapper(*args, **kwargs): ...
+
+    assert call_shape(wrapper) == call_shape(plain)
+
+
+def test_only_what_is_returned_is_looked_at_where_it_declares_nothing():
+    def unresolved(a: Nowhere) -> dict[str, int]: ...  # noqa: F821
+    def no_return(a: Nowhere): ...  # noqa: F821
+    def both(a: Nowhere) -> Scored: ...  # noqa: F821
+    def returned() -> Nowhere: ...  # noqa: F821
+
+    for function in (unresolved, no_return, both, returned):
+        assert declared_keys(function) is None

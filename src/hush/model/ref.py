@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 from hush.model.shown import shown
 
@@ -317,8 +317,7 @@ class Ref:
 # shadow the user's own: `ref.key` has to record an attribute access.
 
 
-@dataclass(frozen=True, slots=True)
-class RefParts:
+class RefParts(NamedTuple):  # it is made four times for each input of a graph
     """The inside of a reference."""
 
     owner: RefOwner
@@ -384,6 +383,8 @@ def reads_in(value: object) -> tuple[tuple[Ref, bool], ...]:
         References, outermost first; a default covers all that was recorded before it,
         references among the arguments included.
     """
+    if isinstance(value, Ref) and not parts(value).ops:
+        return ((value, False),)  # as nearly all are
     found: list[tuple[Ref, bool]] = []
     pending: list[tuple[object, bool]] = [(value, False)]
     while pending:

@@ -10,6 +10,7 @@ import functools
 import inspect
 import typing
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from hush.model.contract import Parameters
@@ -68,6 +69,8 @@ def call_shape(function: Callable[..., Any]) -> CallShape:
     Returns:
         Its parameters; open where the signature cannot be read.
     """
+    if type(function) is FunctionType and not function.__dict__:
+        return _shape_of(function)
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):
@@ -95,6 +98,26 @@ def call_shape(function: Callable[..., Any]) -> CallShape:
     )
 
 
+def _shape_of(function: FunctionType) -> CallShape:
+    """Read a function that nobody has written on, for a tenth of what ``inspect`` takes."""
+    code = function.__code__
+    names, count = code.co_varnames, code.co_argcount
+    given = function.__defaults__ or ()
+    by_name = function.__kwdefaults__ or {}
+    first = count - len(given)
+    by_keyword = names[count : count + code.co_kwonlyargcount]
+    positional = names[: code.co_posonlyargcount]
+    return CallShape(
+        Parameters(
+            frozenset((*names[:first], *(name for name in by_keyword if name not in by_name))),
+            frozenset((*names[first:count], *(name for name in by_keyword if name in by_name))),
+            bool(code.co_flags & inspect.CO_VARKEYWORDS),
+        ),
+        positional,
+        {names[i]: given[i - first] for i in range(first, len(positional))},
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class DeclaredKeys:
     """The outputs that a return annotation declares."""
@@ -116,6 +139,8 @@ def declared_keys(function: Callable[..., Any]) -> DeclaredKeys | None:
     """
     target = innermost(function)
     try:
+        if type(target) is FunctionType and not _declares(target):
+            return None  # as nearly all: to look at every parameter takes twice as long
         annotation = typing.get_type_hints(target).get("return")
         if typing.is_typeddict(annotation):
             hints = typing.get_type_hints(annotation, include_extras=True)
@@ -126,6 +151,26 @@ def declared_keys(function: Callable[..., Any]) -> DeclaredKeys | None:
         fields = frozenset(field.name for field in dataclasses.fields(annotation))
         return DeclaredKeys(fields, fields)
     return None
+
+
+def _declares(function: FunctionType) -> bool:
+    """Say whether a function's return annotation, by itself, is one that declares keys."""
+    if "return" not in function.__annotations__:
+        return False
+    alone = _Annotated()
+    alone.__annotations__ = {"return": function.__annotations__["return"]}
+    alone.__type_params__ = getattr(function, "__type_params__", ())
+    around = function.__globals__
+    annotation = typing.get_type_hints(alone, globalns=around, localns=around)["return"]
+    return typing.is_typeddict(annotation) or (
+        isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
+    )
+
+
+class _Annotated:
+    """Something with annotations."""
+
+    __type_params__: Any
 
 
 def _required_keys(kind: Any, hints: dict[str, Any]) -> frozenset[str]:

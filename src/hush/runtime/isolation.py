@@ -77,6 +77,8 @@ def _resumed(
             try:
                 value = yield waited
             except BaseException as error:  # noqa: BLE001  # handed to the coroutine, which raises it again
+                # Should it be swallowed, a cancellation comes again, with the loop's turn.
+                stamp_here().thrown = True
                 waited = step(throw, error)
             else:
                 waited = step(send, value)

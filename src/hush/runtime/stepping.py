@@ -89,6 +89,7 @@ class Stamp:
         "processor",
         "since",
         "thread",
+        "thrown",
         "until",
         "where",
     )
@@ -114,6 +115,9 @@ class Stamp:
         """When the loop was held last, by steps that lasted and left nobody a turn between; and
         until when whoever goes on is taken to have waited for that."""
         self._woken_from = self._woken_at = -math.inf
+        self.thrown = False
+        """Whether an exception was thrown into what had waited; if it still goes on, then after the
+        loop's next turn."""
         self.until = 0.0
         """How long whoever goes on now may do so before the loop has its turn; by perf_counter."""
 
@@ -123,6 +127,9 @@ class Stamp:
         Args:
             now: the instant, by perf_counter.
         """
+        if self.thrown:
+            self.thrown, self.until = False, 0.0
+            return
         if now - self._woken_at > BREATH_S:
             # Since the one before, the loop has been elsewhere.
             self._woken_from = now
