@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link, Tracer
 
     from hush.observe.lean_span import Maker
+    from hush.observe.own_span import Home
     from hush.observe.redaction import Redactor
     from hush.runtime.instrument import Level
 
@@ -105,7 +106,10 @@ class LeanSight(LeanLive):
     here what it is asked for.
     """
 
-    __slots__ = ("_links", "_title", "became")
+    __slots__ = ("_home", "_links", "_title", "became")
+
+    _home: Home | None
+    """Decides on the span; None where it is kept in any case."""
 
     def __init__(
         self,
@@ -136,16 +140,17 @@ class LeanSight(LeanLive):
         self._around = around = outer._around  # noqa: SLF001  # of the same kind
         self._outer, self._scope, self._known = outer, scope, attributes
         self._start_ns, self._last_child_ns = start_ns, 0
-        self._ending = self._item = self._items = None
+        self._ending = self._item = self._items = self._home = self.token = None
         self._late = NOTHING
         self._title, self._links = title, links
         # Until it is entered, what opens inside finds what is around it.
         self.current = outer.current
-        self.token = None
         self.is_open = self._recording = self.became = False
         try:
             if maker.plain():
-                self.token = Token(maker.identity())
+                # As the class makes it, for half of the time.
+                token = self.token = _new(Token)
+                token.context, token.span, token.end_ns = maker.identity(), None, 0
                 span = self._span = _new(LeanSpan)
                 span.sight = self
             else:
@@ -159,6 +164,7 @@ class LeanSight(LeanLive):
             self._recording = True
             if around is not None and (around.home is not None or scope.budget is not None):
                 self._find_place(place)
+                self._home = span.home
             self.is_open = True
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self._recording = False
@@ -211,29 +217,38 @@ class LeanSight(LeanLive):
         acquire()
         try:
             # From here on nobody else can end it; or somebody did something with it.
-            if not self.became:
+            touched = self.became
+            if not touched:
                 span._end_time = end_ns  # noqa: SLF001  # as the SDK's span
         finally:
             release()
-        if self.became:
+        if touched:
             self._end_touched(run_s)
             return
         self.is_open = False
         token.end_ns = end_ns
         if outer._last_child_ns < end_ns:  # noqa: PLR1730, SLF001  # cheaper; of the same kind
             outer._last_child_ns = end_ns  # noqa: SLF001  # likewise
-        home, item = span.home, self._item
+        home = self._home
         # The span leads to this.
         self.current = self._span = None  # type: ignore[assignment]  # not asked for any more
         try:
             if home is None:
-                self.leave(omitted=False)
-            else:
-                try:
-                    home.ended(span)
-                finally:
-                    if item is not None:
-                        self._finish(item, OK, end_ns)
+                self.maker.hand_on(
+                    self._title,
+                    token.context,
+                    outer.token.context,
+                    self._start_ns,
+                    end_ns,
+                    known,
+                    self._links,
+                )
+                return
+            try:
+                home.ended(span)
+            finally:
+                if self._item is not None:
+                    self._finish(self._item, OK, end_ns)
         except Exception as error:  # noqa: BLE001  # telemetry never breaks a run
             self._on_fault(error)
 

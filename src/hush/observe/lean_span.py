@@ -163,8 +163,7 @@ class Maker:
 
     def identity(self) -> SpanContext:
         """Return the identity of another span of the run."""
-        number = getrandbits(64) if self._random else 0
-        if number:
+        if self._random and (number := getrandbits(64)):
             # As the SDK's generator and the constructor do it, which would look if both ids
             # are valid.
             return _new_tuple(
@@ -222,7 +221,7 @@ class Maker:
             span._record_end_metrics = self._metrics.start_span(parent, Decision.RECORD_AND_SAMPLE)  # noqa: SLF001  # as the SDK's tracer
         processor: Any = self.processor
         if processor._span_processors is not self._listeners:  # noqa: SLF001  # has no public name
-            self._look(processor._span_processors)  # noqa: SLF001  # likewise
+            self._look()
         if self._starts:
             # They read identities on our behalf.
             with ours:
@@ -234,16 +233,14 @@ class Maker:
 
     def heard(self) -> bool:
         """Say whether processors have to be told of starts."""
-        listeners = self.processor._span_processors  # type: ignore[attr-defined]  # noqa: SLF001  # has no public name
-        if listeners is not self._listeners:
-            self._look(listeners)
+        if self.processor._span_processors is not self._listeners:  # type: ignore[attr-defined]  # noqa: SLF001  # has no public name
+            self._look()
         return self._starts
 
     def plain(self) -> bool:
         """Say whether nobody is told of a span before it has ended."""
-        listeners = self.processor._span_processors  # type: ignore[attr-defined]  # noqa: SLF001  # has no public name
-        if listeners is not self._listeners:
-            self._look(listeners)
+        if self.processor._span_processors is not self._listeners:  # type: ignore[attr-defined]  # noqa: SLF001  # has no public name
+            self._look()
         return self._unheard
 
     def hand_on(
@@ -272,9 +269,8 @@ class Maker:
             kind: its kind.
             omitted: whether it is only to be known that it has ended.
         """
-        listeners = self.processor._span_processors  # type: ignore[attr-defined]  # noqa: SLF001  # has no public name
-        if listeners is not self._listeners:
-            self._look(listeners)
+        if self.processor._span_processors is not self._listeners:  # type: ignore[attr-defined]  # noqa: SLF001  # has no public name
+            self._look()
         ends = self._ends
         if omitted:
             ends = self._ends_of_omitted
@@ -301,9 +297,10 @@ class Maker:
         for end in ends:
             end(readable)
 
-    def _look(self, listeners: tuple[Any, ...]) -> None:
+    def _look(self) -> None:
         """Find out whom starts and endings have to be told."""
-        self._listeners = listeners
+        processor: Any = self.processor
+        self._listeners = listeners = processor._span_processors  # noqa: SLF001  # has no public name
         self._starts = any(_has(one, "on_start", NO_STARTS) for one in listeners)
         self.endings = any(_has(one, "_on_ending", NO_ENDINGS) for one in listeners)
         self._ends = tuple(_end_of(one) for one in listeners)

@@ -211,8 +211,11 @@ class Chain:
             self.shared_s += shared_of(inner)
         longest = self._longest
         if len(longest) < LONGEST or seconds > longest[-1][0]:
-            longest.append((seconds, index, inner if isinstance(inner, tuple) else inner()))
-            longest.sort(key=lambda one: one[:2], reverse=True)
+            one = seconds, index, inner if isinstance(inner, tuple) else inner()
+            at = len(longest)
+            while at and longest[at - 1][:2] < (seconds, index):
+                at -= 1
+            longest.insert(at, one)
             del longest[LONGEST:]
 
     def trail(self) -> Trail:
