@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, Span
     from opentelemetry.trace import SpanContext
 
-    from hush.observe.lean_span import Maker
+    from hush.observe.lean_maker import Maker
     from hush.observe.seen_elsewhere import SpanData
 
 __all__ = ("GatheredAttempt", "Gathering", "gathering_processor")

@@ -27,10 +27,11 @@ from opentelemetry.sdk.trace.sampling import (
     Sampler,
     StaticSampler,
 )
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import Link, SpanContext
 
 from hush import semconv
-from hush.observe.lean_span import LAZY, LeanSpan, Maker
+from hush.observe.lean_maker import Maker
+from hush.observe.lean_span import LAZY, LeanSpan
 from hush.observe.own_span import OwnSpan
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ OF_SPAN: Final = frozenset(("_name", "_parent", "_start_time"))
 OF_ATTRIBUTES: Final = frozenset(
     ("_dict", "_immutable", "_lock", "dropped", "max_value_len", "maxlen")
 )
+OF_LINK: Final = frozenset(("_attributes", "_context"))
 RECORD: Final = frozenset(
     (
         "_attributes",
@@ -154,6 +156,7 @@ def _is_known() -> bool:
             tuple(context) == (1, 2, False, context.trace_flags, context.trace_state, True)
             and vars(ReadableSpan("", resource=nothing)).keys() == RECORD
             and vars(BoundedAttributes()).keys() == OF_ATTRIBUTES
+            and vars(Link(context, {})).keys() == OF_LINK
             # What is not set has been asked for, or stands in the class.
             and all(name in LAZY or hasattr(LeanSpan, name) for name in span.keys() - OF_SPAN)
         )

@@ -17,7 +17,8 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from hush import semconv
 from hush.observe.describing import attributes_of, ending_of
-from hush.observe.lean_span import EMPTY, LeanSpan, place
+from hush.observe.lean_maker import EMPTY
+from hush.observe.lean_span import LeanSpan, place
 from hush.observe.links import Token
 from hush.observe.spans import NODE_LEVELS, _Live, _open
 from hush.runtime.instrument import OK
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Tracer
 
-    from hush.observe.lean_span import Maker
+    from hush.observe.lean_maker import Maker
     from hush.runtime.instrument import Ending, Scope
     from hush.runtime.remote.passage import Passage
 

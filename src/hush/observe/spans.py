@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hush.observe.lean_choice import Makers
     from hush.observe.lean_live import LeanLive
     from hush.observe.lean_lookout import LeanLookout
-    from hush.observe.lean_span import Maker
+    from hush.observe.lean_maker import Maker
     from hush.observe.own_span import OwnSpan
     from hush.runtime.instrument import Ending, Observation, Scope
     from hush.runtime.remote.passage import Passage
