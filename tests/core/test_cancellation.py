@@ -27,6 +27,7 @@ from hush.core import (
     RunError,
     WhileLoopNode,
 )
+from hush.runtime.state import RunState
 from hush.testing import capture_spans
 from tests.core.cancelling import cancelled_after
 
@@ -188,6 +189,33 @@ def test_ctrl_c_ends_a_run(backend):
     assert out.endswith("interrupted\n")
     assert process.returncode == 0, err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("line", [True, False])
+def test_ctrl_c_between_two_lines_of_ours_comes_out(backend, at, line, monkeypatch):
+    real, count = RunState.started, 0
+
+    def started(self, frame, path):
+        nonlocal count
+        count += 1
+        if count == at:
+            raise KeyboardInterrupt
+        return real(self, frame, path)
+
+    monkeypatch.setattr(RunState, "started", started)
+    with GraphNode(name="g") as graph:
+        nodes = [CodeNode(name=f"n{i}", code_fn=lambda: {}) for i in range(3)]
+        START >> nodes[0]
+        if line:
+            nodes[0] >> nodes[1] >> nodes[2] >> END
+        else:
+            nodes[0] >> END
+            START >> nodes[1:] >> END
+    with capture_spans() as spans, pytest.raises(KeyboardInterrupt):
+        Hush(graph).run_sync(backend=backend)
+    assert spans.open_spans == ()
 
 
 async def test_a_direct_cancel_of_the_task_comes_out(anyio_backend_name):

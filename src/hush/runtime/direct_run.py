@@ -333,6 +333,9 @@ class DirectRun(NodeRun):
         Raises:
             BaseException: as :meth:`NodeRun.execute`.
         """
+        if getattr(self, "node", None) is None:
+            # An interrupt, between two lines of ours: nothing had begun that could be ended.
+            raise error
         place = self._place()
         ending: Ending | None = None
         try:
