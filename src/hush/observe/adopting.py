@@ -48,6 +48,8 @@ NO_STARTS: Final = (
 
 
 NO_STATE: Final = TraceState()
+UNSET: Final = Status(StatusCode.UNSET)
+KINDS: Final = {kind.value: kind for kind in SpanKind}
 
 
 def adopt_spans(tracer: Tracer, around: Around | None, data: bytes, passage: Passage) -> int:
@@ -73,6 +75,12 @@ def adopt_spans(tracer: Tracer, around: Around | None, data: bytes, passage: Pas
         spans.append(_Adopted(told, skew_ns, resource, processor, starts=starts))
     _place(spans, seen, around)
     return max((span.end_ns for span in spans), default=0)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _scope(facts: tuple[str, str | None, str | None]) -> InstrumentationScope:
+    """Return who made spans; exporters group them by it, too."""
+    return InstrumentationScope(*facts)
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -155,10 +163,10 @@ class _Adopted:
                 Link(SpanContext(trace, span, True, TraceFlags(bits)), attributes)  # noqa: FBT003  # as it may be
                 for trace, span, bits, attributes in data.links
             ),
-            "kind": SpanKind(data.kind),
-            "instrumentation_scope": InstrumentationScope(*data.scope),
+            "kind": KINDS[data.kind],
+            "instrumentation_scope": _scope(data.scope),
         }
-        status = Status(StatusCode(data.status), data.description)
+        status = Status(StatusCode(data.status), data.description) if data.status else UNSET
         start_ns = data.start_ns - skew_ns
         self._span: Any = None
         if starts:
