@@ -86,8 +86,9 @@ class LeanSight(LeanLive):
         try:
             if maker.plain():
                 # As the class makes it, for half of the time.
+                identity = maker.identity()
                 token = self.token = _new(Token)
-                token.context, token.span, token.end_ns = maker.identity(), None, 0
+                token.context, token.span, token.end_ns = identity, None, 0
                 span = self._span = _new(LeanSpan)
                 span.sight = self
             else:
