@@ -51,6 +51,7 @@ def targets_of(
     if not found and not problems:
         return NOTHING_ELSEWHERE
     # Few workflows need it; it brings cloudpickle.
+    from hush.runtime.remote.chunking import Pace  # noqa: PLC0415  # likewise
     from hush.runtime.remote.packing import pack_body  # noqa: PLC0415  # as above
     from hush.runtime.remote.target import Target  # noqa: PLC0415  # likewise
     from hush.worker.entry import run_call  # noqa: PLC0415  # likewise
@@ -66,6 +67,7 @@ def targets_of(
             executor=where,
             function=run_call,
             body=packed,
+            pace=Pace(),
             idempotent=_idempotent(node),
             resources=_resources(body, hub),
         )

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from hush.runtime.remote.call import ItemReport
-from hush.runtime.remote.chunking import CHUNK_BYTES, ChunkSize, longest_way
+from hush.runtime.remote.chunking import CHUNK_BYTES, ChunkSize, Pace, longest_way
 from hush.runtime.remote.supply import LINGER_S, Supply
 
 
@@ -85,8 +85,8 @@ def test_chunks_take_about_a_second_of_work():
     size = ChunkSize(1000, 2, idempotent=True)
     assert size.next(None) == 8
     size.ended(8, 0.08)
-    assert size.next(None) == 32
-    size.ended(32, 0.32)
+    assert size.next(None) == 64
+    size.ended(64, 0.64)
     assert size.next(None) == 100
     size.ended(100, 20.0)
     assert size.next(None) == pytest.approx(10, abs=1)
@@ -103,6 +103,13 @@ def test_chunks_are_small_where_answers_are_large():
     assert size.next(None) == 2
     size.ended(2, 0.0, 2 * 41_943_040)
     assert size.next(None) == 1
+
+
+def test_what_one_run_has_learnt_the_next_one_knows():
+    pace = Pace()
+    ChunkSize(1000, 2, idempotent=True, pace=pace).ended(8, 0.0)
+    assert ChunkSize(1000, 2, idempotent=True, pace=pace).next(None) == 64
+    assert ChunkSize(20, 2, idempotent=True, pace=pace).next(None) == 10
 
 
 def test_the_last_items_are_shared_out():

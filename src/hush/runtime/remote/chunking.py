@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from hush.runtime.remote.call import ItemReport
 
-__all__ = ("CHUNK_BYTES", "ChunkSize", "longest_way")
+__all__ = ("CHUNK_BYTES", "ChunkSize", "Pace", "longest_way")
 
 WORK_S: Final = 1.0
 """CPU seconds that one chunk is to take."""
 FIRST: Final = 8
 """Items of a chunk as long as nothing is known of them."""
-GROWTH: Final = 4
+GROWTH: Final = 8
 """How many times as large as the one before a chunk may be at most."""
 CHUNK_BYTES: Final = 1_048_576
 """Size of a chunk's inputs from which on no further item is added, in bytes."""
@@ -28,23 +28,41 @@ ANSWER_BYTES: Final = 8_388_608
 """About how large an answer may become, in bytes."""
 
 
+class Pace:
+    """What is known of the items of a map from its runs before.
+
+    Attributes:
+        size: how many of them made a good chunk, as far as it may be so large.
+        item_s: CPU seconds of one; None as long as nothing is known.
+    """
+
+    __slots__ = ("item_s", "size")
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self.size = FIRST
+        self.item_s: float | None = None
+
+
 class ChunkSize:
     """How many items the next chunk gets."""
 
-    __slots__ = ("_item_s", "_limit", "_size", "_slots")
+    __slots__ = ("_limit", "_pace", "_slots")
 
-    def __init__(self, max_concurrency: int, slots: int, *, idempotent: bool) -> None:
-        """Begin with nothing known.
+    def __init__(
+        self, max_concurrency: int, slots: int, *, idempotent: bool, pace: Pace | None = None
+    ) -> None:
+        """Begin with what is known.
 
         Args:
             max_concurrency: most items in flight.
             slots: how many calls the workers run at the same time.
             idempotent: whether items may be run again; each gets a call of its own where not.
+            pace: what is known from other runs, and what these will know; None is nothing.
         """
         self._slots = slots
         self._limit = max(1, max_concurrency // slots) if idempotent else 1
-        self._size = min(FIRST, self._limit)
-        self._item_s: float | None = None
+        self._pace = pace or Pace()
 
     def next(self, left: int | None) -> int:
         """Return how many items the next chunk gets at most.
@@ -52,10 +70,11 @@ class ChunkSize:
         Args:
             left: how many have not begun; None where nobody knows.
         """
+        size = min(self._pace.size, self._limit)
         if left is None:
-            return self._size
+            return size
         # The last ones are shared out, so that no worker is left with nothing to do.
-        return max(1, min(self._size, -(-left // self._slots)))
+        return max(1, min(size, -(-left // self._slots)))
 
     def ended(self, count: int, cpu_s: float, answer_bytes: int = 0) -> None:
         """Learn from a chunk.
@@ -65,12 +84,13 @@ class ChunkSize:
             cpu_s: CPU seconds of its worker.
             answer_bytes: size of what came back.
         """
-        item_s = cpu_s / count
+        pace, item_s = self._pace, cpu_s / count
         # The first call of a worker also loads what the items need.
-        self._item_s = item_s if self._item_s is None else (self._item_s + item_s) / 2
-        wanted = self._limit if self._item_s <= 0.0 else int(WORK_S / self._item_s)
+        pace.item_s = item_s if pace.item_s is None else (pace.item_s + item_s) / 2
+        wanted = self._limit if pace.item_s <= 0.0 else int(WORK_S / pace.item_s)
         fitting = ANSWER_BYTES * count // max(answer_bytes, 1)
-        self._size = max(1, min(wanted, fitting, self._size * GROWTH, self._limit))
+        grown = min(pace.size, self._limit) * GROWTH
+        pace.size = max(1, min(wanted, fitting, grown, self._limit))
 
 
 def longest_way(reports: Sequence[ItemReport]) -> list[ItemReport]:

@@ -62,7 +62,7 @@ class RemoteMapRun(MapRun):
         self._broadcast = b""
         self._telemetry = pack_telemetry(self.run.instrument)
         self._gate: Gate
-        self._lanes = 0
+        self._slots = self._lanes = 0
         self._calls = 0
         """Chunks that are under way, or about to be."""
         self._reserved = 0
@@ -96,7 +96,9 @@ class RemoteMapRun(MapRun):
 
     async def _run_on(self, slots: int) -> None:
         limit = self.request.max_concurrency
-        self.size = ChunkSize(limit, slots, idempotent=self.target.idempotent)
+        self._slots = slots
+        target = self.target
+        self.size = ChunkSize(limit, slots, idempotent=target.idempotent, pace=target.pace)
         # One more than run at a time lies ready for the worker that is done first. Not where
         # time is limited: what waits would have to be taken for lost.
         self._lanes = min(limit, slots if self.policy.limited else slots + 1)
@@ -110,6 +112,18 @@ class RemoteMapRun(MapRun):
     def room(self) -> int:
         """How many more items may begin."""
         return self.request.max_concurrency - self.under_way - self._reserved
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether another chunk would be of use now.
+
+        What lies ready must not take the room of those that could run: in a map that waits
+        for something, all of its items do so at the same time.
+        """
+        if self._calls < self._slots:
+            return True
+        wide = self.size.next(None) * (self._slots + 1) <= self.request.max_concurrency
+        return wide and self._calls < self._lanes
 
     @property
     def stopping(self) -> bool:
@@ -173,7 +187,7 @@ class RemoteMapRun(MapRun):
 
     def _count_calls(self, change: int) -> None:
         self._calls += change
-        self.verdict.fill(self.clock(), full=self._calls >= self._lanes)
+        self.verdict.fill(self.clock(), full=not self.takes_more)
 
     def _chunk(self, chain: Chain) -> list[SentItem]:
         """Return what goes next; nothing where that has to be waited for."""
@@ -183,7 +197,7 @@ class RemoteMapRun(MapRun):
         total = self.source.total
         size = self.size.next(None if total is None else total - self.outcomes.begun)
         chunk = self.supply.due(size, now)
-        if chunk or self.room <= 0:
+        if chunk or self.room <= 0 or not self.takes_more:
             return chunk
         asked = self.clock()
         try:

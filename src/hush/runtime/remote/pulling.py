@@ -51,7 +51,8 @@ class Pulling:
         on, way = self._map, self._map.way
         supply = on.supply
         while not on.stopping:
-            if len(supply.held) >= min(on.room, on.idle * on.size.next(None)):
+            wanted = on.idle * on.size.next(None) if on.takes_more else 0
+            if len(supply.held) >= min(on.room, wanted):
                 self._asked = anyio.Event()
                 await self._asked.wait()
                 continue

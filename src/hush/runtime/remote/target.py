@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hush.model.executor import Executor
     from hush.runtime.remote.call import Body
+    from hush.runtime.remote.chunking import Pace
 
 __all__ = ("Target",)
 
@@ -26,6 +27,8 @@ class Target:
     function: Callable[[bytes], bytes]
     """What is called in a worker: takes a call, gives a report, both packed."""
     body: Body
+    pace: Pace
+    """What runs have learnt of the items so far."""
     idempotent: bool = True
     """Whether an item may be run again after its worker was lost."""
     resources: bytes | None = None
