@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -244,6 +246,23 @@ def test_what_is_too_large_does_not_travel() -> None:
     fault = fault_of(caught.value, "g.f")
     assert len(fault.traceback) <= TRACEBACK_LIMIT + 8
     assert fault.traceback.startswith("[…]")
+
+
+def test_exceptions_travel_as_ever_in_a_process_that_has_imported_dask() -> None:
+    program = (
+        "import distributed, copyreg\n"
+        "assert SystemExit in copyreg.dispatch_table\n"
+        "from hush.runtime.remote.faults import fault_of, unpack_fault\n"
+        "class TwoArgumentsError(Exception):\n"
+        "    def __init__(self, code, reason): super().__init__(f'{code}: {reason}')\n"
+        "kept = unpack_fault(fault_of(SystemExit(7), 'g.f', 'interrupt')).exception\n"
+        "made = unpack_fault(fault_of(TwoArgumentsError(7, 'no'), 'g.f')).exception\n"
+        "print(kept.code, type(made).__mro__[1].__name__, made)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert done.stdout.split() == ["7", "RemoteError", "7:", "no"], done.stderr
 
 
 def test_an_interrupt_is_told_apart() -> None:

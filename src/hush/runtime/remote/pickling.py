@@ -65,6 +65,10 @@ class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # it has no type
             name = _wrapped_name(obj)
             if name is not None:
                 return _unwrapped, name
+        elif isinstance(obj, BaseException) and _by_tblib(type(obj)):
+            # Importing distributed installs that for the whole process. It leaves out what an
+            # exception's constructor was given, such as the code of a SystemExit.
+            return obj.__reduce_ex__(PROTOCOL)
         return super().reducer_override(obj)
 
 
@@ -185,6 +189,11 @@ def dumps_part(root: Graph, part: object) -> bytes:
 def loads(data: bytes) -> Any:
     """Unpickle; runs what is in it."""
     return pickle.loads(data)  # noqa: S301  # between a driver and its workers, see SECURITY.md
+
+
+def _by_tblib(kind: type) -> bool:
+    how = copyreg.dispatch_table.get(kind)
+    return how is not None and str(getattr(how, "__module__", "")).startswith("tblib")
 
 
 def _wrapped_name(function: FunctionType) -> tuple[str, str] | None:
