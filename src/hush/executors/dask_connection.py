@@ -17,6 +17,7 @@ from hush.errors import ExecutorError, WorkerLostError, text_of
 from hush.executors.dask_fence import FENCE, PREFIX, fence
 from hush.executors.extras import load
 from hush.executors.scratch import scratch_folder
+from hush.executors.turns import Turns
 from hush.executors.watch import Watch
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class DaskConnection:
             cluster: what was started; None where nothing was.
         """
         self.address = address
-        self.slots = slots
+        self._turns = Turns(slots)
         self._client = client
         self._undo = undo
         self._cluster = cluster
@@ -182,18 +183,29 @@ class DaskConnection:
             f"some: dask worker {address}",
         )
 
+    @property
+    def slots(self) -> int:
+        """How many threads the workers have in all, as last heard."""
+        return self._turns.slots
+
     async def call(self, reference: str, payload: bytes) -> bytes:
         """Call once; return the answer."""
         from hush.executors.dask_worker import perform  # noqa: PLC0415  # an extra
 
         futures: list[Any] = []
         try:
-            return await self._watch.over(self._call(perform, reference, payload, futures))
+            return await self._watch.over(self._in_turn(perform, reference, payload, futures))
         finally:
             if futures:
                 await _closed(self._client._cancel(futures))  # noqa: SLF001  # awaits no answer
             for future in futures:
                 future.release()
+
+    async def _in_turn(
+        self, perform: Any, reference: str, payload: bytes, futures: list[Any]
+    ) -> bytes:
+        async with self._turns.turn():
+            return await self._call(perform, reference, payload, futures)
 
     async def _call(
         self, perform: Any, reference: str, payload: bytes, futures: list[Any]
@@ -246,7 +258,7 @@ class DaskConnection:
 
     async def _look(self) -> bool:
         """Ask how many threads the workers have; say whether there are any."""
-        self.slots = sum((await self._client.nthreads()).values())
+        self._turns.slots = sum((await self._client.nthreads()).values())
         return self.slots > 0
 
     async def close(self) -> None:
