@@ -36,7 +36,7 @@ test: $(VENV)/.stamp-dev  ## run all tests (PYTEST_ARGS="..." for some)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-ray: $(RAY)/.stamp  ## run the tests of items on Ray (installs it; PYTEST_ARGS="..." for some)
-	@$(RAY)/bin/python -m pytest -m ray tests/executors $(PYTEST_ARGS)
+	@$(RAY)/bin/python -m pytest -m ray tests/executors tests/executors_contract $(PYTEST_ARGS)
 
 check: $(VENV)/.stamp-dev  ## lint, formatting, types and layers
 	@echo "ruff check";           $(BIN)/ruff check
