@@ -108,11 +108,13 @@ async def test_the_straggler_is_found_wherever_it_was(place):
             of_map = tree.one("map m").record.attributes
             found.append(diagnose(tree).first)
             paths.append([step(entry) for entry in of_run["hush.critical_path"]])
-            bounds.append((of_map["hush.map.bound_by"], of_map["hush.map.last_index"]))
-    assert bounds[0] == bounds[1] == ("straggler", 3)
+            bounds.append((of_map["hush.map.bound_by"], of_map["hush.map.slowest"][0][:2]))
+    assert bounds[0] == bounds[1] == ("straggler", "3:")
     assert (found[0].kind, found[0].path) == (found[1].kind, found[1].path)
-    # Waiting for the engine is a step of its own.
-    assert paths[0] == [entry for entry in paths[1] if "(" not in entry]
+    # Waiting for the engine is a step of its own; what lay ready behind the straggler may be one.
+    for path in paths:
+        worked = [entry for entry in path if "(" not in entry]
+        assert (worked[0], worked[-1]) == ("m[3].n", "done")
 
 
 def step(entry):
