@@ -186,3 +186,19 @@ def test_the_insight_into_traces_imports_none_of_the_running_parts():
 @pytest.mark.parametrize("name", MODULES)
 def test_each_module_can_be_imported_first(name):
     assert "hush" in loaded_by(f"import {name}")
+
+
+def test_the_front_imports_neither_the_sdk_nor_pydantic():
+    """What only some need is imported when they do; whole names, as the API has the SDK's first."""
+    code = "import sys, hush.core; print(*sys.modules)"
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    loaded = finished.stdout.split()
+    assert "hush.core" in loaded
+    heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "openai", "pydantic", "google.protobuf")
+    assert [name for name in loaded if name.startswith(heavy)] == []
