@@ -32,7 +32,7 @@ def plot_rates(
         figure = Figure(figsize=(8, 4.4), layout="constrained")
         axes = figure.subplots()
         axes.plot(workers, ideal, color=HAND, linestyle=":", linewidth=1.5)
-        axes.text(workers[-1], ideal[-1], "  ideal", color=INK, va="center")
+        axes.text(workers[-1], ideal[-1], "ideal   ", color=INK, ha="right", va="bottom")
         for (name, rates), (colour, marker) in zip(lines.items(), LOOKS, strict=False):
             axes.plot(workers, rates, color=colour, marker=marker, markersize=4, label=name)
         axes.set_xscale("log")

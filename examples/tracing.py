@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from show import console, say, title
@@ -74,6 +75,11 @@ class Tracing(logging.Handler):
         )
         if any(is_call(node.record) for node in tree):
             say(f"12{glyphs.to}3: 12 tokens in, 3 out  #2: second call of the node", "dim")
+
+    def spans(self, trace_id: str | None) -> list[ReadableSpan]:
+        """Return the spans of a trace."""
+        spans = self._memory.get_finished_spans()
+        return [span for span in spans if f"{span.context.trace_id:032x}" == trace_id]
 
     def tell_where(self, command: str) -> None:
         """Say where else the traces can be seen.
