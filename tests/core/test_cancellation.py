@@ -238,6 +238,41 @@ async def test_a_direct_cancel_of_the_task_comes_out(anyio_backend_name):
     assert captured.tree.root.record.attributes["hush.cancel.reason"] == "external"
 
 
+@pytest.mark.parametrize("kind", ["map", "graph"])
+async def test_a_direct_cancel_comes_out_past_task_groups_in_nodes(kind, anyio_backend_name):
+    if anyio_backend_name == "trio":
+        pytest.skip("trio's tasks cannot be cancelled directly")
+    import asyncio
+
+    async def lingers():
+        try:
+            await anyio.sleep(30)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.02)
+
+    async def groups(x=0):
+        async with anyio.create_task_group() as group:
+            group.start_soon(lingers)
+            await anyio.sleep(30)
+
+    with GraphNode(name="g") as graph:
+        if kind == "map":
+            with MapNode(name="m", inputs={"x": Each([1, 2, 3])}) as nodes:
+                START >> CodeNode(name="n", code_fn=groups, inputs={"x": PARENT["x"]}) >> END
+        else:
+            nodes = [CodeNode(name=f"n{i}", code_fn=groups) for i in range(2)]
+        START >> nodes >> END
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await Hush(graph).run()
+    task = asyncio.ensure_future(Hush(graph).run())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_move_on_after_around_a_run():
     async def sleeps():
         await anyio.sleep(30)

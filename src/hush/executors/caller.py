@@ -36,12 +36,13 @@ def _turn_on_asyncio() -> Generator[None, None, None]:
 class TaskCaller:
     """The task that runs a workflow: a :class:`~hush.runtime.placement.Caller`."""
 
-    __slots__ = ("_before", "_task", "turn")
+    __slots__ = ("_asked", "_before", "_task", "turn")
 
     def __init__(self) -> None:
         """Take the current task, and how often it had been asked to be cancelled by now."""
         self._task = asyncio.current_task() if asyncio_runs() else None
         self._before = 0
+        self._asked = False
         self.turn: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint
         """Lets the event loop go round once, and a cancellation in."""
         if self._task is not None:
@@ -54,7 +55,8 @@ class TaskCaller:
         """Say whether the task was cancelled directly since the run began."""
         task = self._task
         # A scope that was cancelled has asked the task too, but sees to it by itself.
-        return task is not None and task.cancelling() > self._before and not _scope_cancelled()
+        asked = task is not None and (self._asked or task.cancelling() > self._before)
+        return asked and not _scope_cancelled()
 
     def being_cancelled(self) -> bool:
         """Say whether a scope or task around the current one is asked to be cancelled."""
@@ -66,6 +68,15 @@ class TaskCaller:
         On trio every one was: only scopes make them.
         """
         return self.being_cancelled() or not asyncio_runs()
+
+    def delivered(self) -> None:
+        """Take note that a cancellation came while the current task waited for its own tasks.
+
+        The task's count may not tell: where a task in a group has a group of its own, anyio
+        takes back from the outer group's task what it asked of the inner one's (4.16).
+        """
+        if self._task is not None and asyncio.current_task() is self._task:
+            self._asked = self._asked or not _scope_cancelled()
 
     async def give_way(self) -> None:
         """Let a cancellation that was asked for come out; return where there is none."""
@@ -79,8 +90,10 @@ class TaskCaller:
         task = asyncio.current_task() if asyncio_runs() else None
         if task is None:
             return False
+        if task is self._task:
+            return self._asked or task.cancelling() > self._before
         # All other tasks in which this run's work is done were made for it.
-        return task.cancelling() > (self._before if task is self._task else 0)
+        return task.cancelling() > 0
 
 
 def _scope_cancelled() -> bool:

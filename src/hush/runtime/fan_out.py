@@ -89,8 +89,12 @@ class LocalMapRun(MapRun):
         if self.request.max_concurrency == 1 and self.ctx.depth < INLINE_DEPTH:
             await self._work(self.ctx.depth + 1)
         else:
-            async with anyio.create_task_group() as self.group:
-                self._hire()
+            try:
+                async with anyio.create_task_group() as self.group:
+                    self._hire()
+            except anyio.get_cancelled_exc_class():
+                self.run.caller.delivered()
+                raise
 
     def _hire(self) -> None:
         """Start workers for the slots that there may be items for.

@@ -33,6 +33,12 @@ class Caller(Protocol):
     def cancellation_requested(self) -> bool:
         """Say whether a cancellation that just arrived was asked for by a scope or task."""
 
+    def delivered(self) -> None:
+        """Take note that a cancellation came to a task that only waited for tasks it had spawned.
+
+        Nobody's code can have made it up, then.
+        """
+
     async def give_way(self) -> None:
         """Let a cancellation that was asked for come out; return where there is none."""
 

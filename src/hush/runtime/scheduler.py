@@ -122,8 +122,12 @@ class _GraphRun:
                 await caller.give_way()
         if turns and not self.failures:
             self.turns.extend(turns)
-            async with anyio.create_task_group() as self.group:
-                self._share()
+            try:
+                async with anyio.create_task_group() as self.group:
+                    self._share()
+            except anyio.get_cancelled_exc_class():
+                caller.delivered()
+                raise
         if self.failures:
             self.failures.extend(self.lineage.take_late())
             raise BodyFailedError(self.failures, self.culprit, self.chronicle.trail())

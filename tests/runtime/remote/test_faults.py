@@ -49,6 +49,11 @@ class ExitsOnLoadError(Exception):
         return (int, ("7",))
 
 
+class RefusesAttributesError(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
 class UnprintableError(Exception):
     def __str__(self) -> str:
         raise ValueError("no text")
@@ -278,3 +283,13 @@ def test_a_stand_in_can_travel_again() -> None:
     twice = travelled(once.exception)
     assert (twice.error_type, twice.message) == (once.error_type, once.message)
     assert "in raised" in twice.exception.traceback
+
+
+def test_an_exception_that_refuses_attributes_arrives_as_itself() -> None:
+    try:
+        raise RefusesAttributesError("frozen") from ValueError("why")
+    except RefusesAttributesError as error:
+        failure = travelled(error)
+    assert type(failure.exception) is RefusesAttributesError
+    assert str(failure.exception) == "frozen"
+    assert isinstance(failure.exception.__cause__, ValueError)

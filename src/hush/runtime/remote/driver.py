@@ -102,11 +102,15 @@ class RemoteMapRun(MapRun):
         # One more than run at a time lies ready for the worker that is done first. Not where
         # time is limited: what waits would have to be taken for lost.
         self._lanes = min(limit, slots if self.policy.limited else slots + 1)
-        async with anyio.create_task_group() as self.group:
-            if not self.source.sync:
-                self.context.run(self.group.start_soon, self._pulling.run)
-            for _ in range(self._lanes):
-                self.context.run(self.group.start_soon, self._lane)
+        try:
+            async with anyio.create_task_group() as self.group:
+                if not self.source.sync:
+                    self.context.run(self.group.start_soon, self._pulling.run)
+                for _ in range(self._lanes):
+                    self.context.run(self.group.start_soon, self._lane)
+        except anyio.get_cancelled_exc_class():
+            self.run.caller.delivered()
+            raise
 
     @property
     def room(self) -> int:

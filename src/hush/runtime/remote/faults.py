@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from hush.errors import Failure, LLMError, RemoteError, text_of, type_name
@@ -220,7 +221,8 @@ def _unpacked(fault: Fault) -> BaseException:
     if error is None:
         error = RemoteError(fault.error_type, fault.message, fault.traceback)
     if fault.traceback:
-        error.add_note(f"In the worker:\n{fault.traceback.rstrip()}")
+        with suppress(Exception):  # an exception may refuse attributes; it matters more than a note
+            error.add_note(f"In the worker:\n{fault.traceback.rstrip()}")
     return error
 
 
@@ -232,10 +234,11 @@ def _chained(chain: list[tuple[bytes, str]]) -> BaseException:
             break
         errors.append(one)
     for (_, link), error, following in zip(chain, errors, errors[1:], strict=False):
+        # As Python itself does: past a class that refuses attributes.
         if link == "cause":
-            error.__cause__ = following
+            BaseException.__setattr__(error, "__cause__", following)
         elif link == "context":
-            error.__context__ = following
+            BaseException.__setattr__(error, "__context__", following)
     return errors[0]
 
 
