@@ -333,6 +333,22 @@ async def test_beyond_the_tolerance_what_is_left_is_cancelled():
     captured.tree.assert_sound()
 
 
+async def test_what_was_beyond_the_tolerance_stands_in_the_order_of_the_items():
+    last_failed = anyio.Event()
+
+    async def work(item):
+        if item == 1:
+            last_failed.set()
+        else:
+            await last_failed.wait()
+        raise ValueError(item)
+
+    graph = mapped(work, on_error="collect", max_failures=1, max_concurrency=2)
+    with pytest.raises(RunError) as caught:
+        await Hush(graph).run({"items": range(2)})
+    assert [f.path for f in caught.value.failures] == ["g.m", "g.m[0].work", "g.m[1].work"]
+
+
 async def test_a_share_of_an_unsized_source_is_judged_of_what_was_seen():
     graph = mapped(odd_fails, on_error="collect", max_failures=0.6)
     result = await Hush(graph).run({"items": iter(range(40))})

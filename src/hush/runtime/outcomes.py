@@ -153,7 +153,10 @@ class Outcomes:
         )
         self.failures.extend(failure_of(error, ctx.path, index=ctx.frame.index))
         inner = f"{ctx.path}["
-        self.failures.extend(f for f in ctx.place.run.failures if f.path.startswith(inner))
+        behind = [f for f in ctx.place.run.failures if f.path.startswith(inner)]
+        # Which of two items failed first may be chance; what is read shall not be.
+        behind.sort(key=lambda failure: int(failure.path[len(inner) :].partition("]")[0]))
+        self.failures.extend(behind)
         self._stop(semconv.REASON_TOLERANCE_EXCEEDED, ctx.path, ctx.place.seen.token)
 
     def _note_handled(self, record: ItemRecord) -> None:
