@@ -18,6 +18,8 @@ __all__ = ("CHUNK_BYTES", "ChunkSize", "Pace", "longest_way")
 
 WORK_S: Final = 1.0
 """CPU seconds that one chunk is to take."""
+SHARED_S: Final = 0.05
+"""CPU seconds that are not worth to be shared out among workers."""
 FIRST: Final = 8
 """Items of a chunk as long as nothing is known of them."""
 GROWTH: Final = 8
@@ -73,8 +75,11 @@ class ChunkSize:
         size = min(self._pace.size, self._limit)
         if left is None:
             return size
-        # The last ones are shared out, so that no worker is left with nothing to do.
-        return max(1, min(size, -(-left // self._slots)))
+        # The last ones are shared out, so that no worker is left with nothing to do. Not where
+        # they only wait: halved each time, they would wait one chunk after the other.
+        item_s = self._pace.item_s
+        worth = 0 if item_s is None else size if item_s <= 0.0 else int(SHARED_S / item_s)
+        return max(1, min(size, max(worth, -(-left // self._slots))))
 
     def ended(self, count: int, cpu_s: float, answer_bytes: int = 0) -> None:
         """Learn from a chunk.
