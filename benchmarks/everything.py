@@ -11,6 +11,7 @@ from functools import partial
 
 from benchmarks.apart import measure_build, measure_import, measure_losses, measure_memory
 from benchmarks.crew import Crew, Worker
+from benchmarks.elsewhere import measure_elsewhere
 from benchmarks.environment import new_home
 from benchmarks.machine import describe_machine, load
 from benchmarks.measuring import measure_block
@@ -21,7 +22,7 @@ from benchmarks.servers import server
 
 __all__ = ("APART", "KEYS", "Wishes", "measure_everything")
 
-APART = ("import", "build", "memory", "losses")
+APART = ("import", "build", "elsewhere", "memory", "losses")
 KEYS = (*dict.fromkeys(block.key for block in blocks()), *APART)
 """What can be asked for."""
 
@@ -96,6 +97,9 @@ def measure_everything(wishes: Wishes) -> Table:
             rows, said_of_it = measure_import(1 if wishes.tiny else 3 if wishes.quick else 7)
             notes += said_of_it
             found(rows)
+        if "elsewhere" in wishes.keys:
+            size, rounds = (20, 1) if wishes.tiny else (400, 3 if wishes.quick else 7)
+            found(measure_elsewhere(size, rounds, loops))
         if "memory" in wishes.keys:
             size = 200 if wishes.tiny else 20_000 if wishes.quick else 100_000
             found(measure_memory(makers, size, 1 if wishes.tiny or wishes.quick else 2, loops))
