@@ -99,3 +99,8 @@ def leaves_child(payload):
         time.sleep(float(payload))
         os._exit(0)
     os._exit(9)
+
+
+def optimised(payload):
+    """How far the interpreter that runs it leaves assertions out."""
+    return str(sys.flags.optimize).encode()

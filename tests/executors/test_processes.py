@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+import textwrap
 import threading
+from pathlib import Path
 
 import anyio
 import pytest
@@ -12,6 +16,8 @@ from hush.errors import ExecutorError, WorkerLostError
 from hush.executors import Processes
 from tests.executors import entries
 from tests.executors.engines import Calls, alive, kill, wait_gone
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -120,3 +126,33 @@ def test_a_function_that_no_worker_can_import():
 
     with pytest.raises(ExecutorError, match="a worker cannot import"):
         anyio.run(use)
+
+
+async def test_where_a_worker_starts_hides_no_module_from_it(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    async with Processes(1) as executor:
+        assert await executor.call(entries.echo, b"1") == b"1"
+
+
+def test_a_worker_is_started_as_the_interpreter_was():
+    program = textwrap.dedent("""
+        import anyio
+        from hush.executors import Processes
+        from tests.executors import entries
+
+        async def main():
+            async with Processes(1) as executor:
+                print((await executor.call(entries.optimised, b"")).decode())
+
+        anyio.run(main)
+    """)
+    for flags, told in ([], "0"), (["-O"], "1"):
+        done = subprocess.run(
+            [sys.executable, *flags, "-c", program],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == told

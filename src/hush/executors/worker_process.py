@@ -52,7 +52,10 @@ class WorkerProcess:
         if not sys.executable:
             raise ExecutorError("there is no interpreter to start: sys.executable is empty")
         path = json.dumps([os.fspath(one) for one in sys.path])
-        command = [sys.executable, "-c", COMMAND, path, str(os.getpid())]
+        # As this interpreter was started, -O for one, else code is another there; and nothing is
+        # imported from where it happens to start (-P) before it has this process's path.
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001  # as multiprocessing does; there is no public way
+        command = [sys.executable, *flags, "-P", "-c", COMMAND, path, str(os.getpid())]
         try:
             process = await anyio.open_process(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None

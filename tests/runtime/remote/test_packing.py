@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import operator
 import os
 import pickle
 import re
@@ -12,6 +13,9 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -464,3 +468,49 @@ def test_a_body_compiles_alone_as_in_its_graph() -> None:
     assert alone.outputs == inside.outputs
     assert alone.required == inside.required
     assert sys.version_info[:2] == packing.PYTHON
+
+
+def scaling(factor: int, default: Any = 1) -> Any:
+    def scale(x: int, by: Any = default) -> dict[str, Any]:
+        return {"y": (x * factor, by)}
+
+    return scale
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Path("a"), Path("b")),
+        (Decimal(1), Decimal(2)),
+        (timedelta(1), timedelta(2)),
+        (range(1), range(2)),
+        (operator.itemgetter(1), operator.itemgetter(2)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_that_their_text_says_whole_count_as_defaults(one: Any, other: Any) -> None:
+    assert digest_of(scaling(2, one)) == digest_of(scaling(2, one))
+    assert digest_of(scaling(2, one)) != digest_of(scaling(2, other))
+
+
+def test_what_a_cache_holds_counts() -> None:
+    assert digest_of(functools.cache(scaling(2))) == digest_of(functools.cache(scaling(2)))
+    assert digest_of(functools.cache(scaling(2))) != digest_of(functools.cache(scaling(3)))
+
+
+def test_how_an_object_is_called_counts_also_where_it_is_inherited() -> None:
+    def callable_of(function: Any) -> Any:
+        return type("Child", (type("Base", (), {"__call__": function}),), {})()
+
+    assert digest_of(callable_of(lambda _, x: {"y": x})) != digest_of(
+        callable_of(lambda _, x: {"y": -x})
+    )
+
+
+def test_addresses_of_members_of_a_set_do_not_count() -> None:
+    def member() -> None: ...
+
+    def same() -> None: ...
+
+    same.__qualname__ = member.__qualname__
+    assert digest_of(scaling(2, {member})) == digest_of(scaling(2, {same}))

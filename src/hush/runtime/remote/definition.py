@@ -9,11 +9,17 @@ must come to the same hash.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import decimal
 import enum
+import fractions
 import functools
 import hashlib
+import operator
+import pathlib
 import re
 import types
+import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 from hush.model.edge import Edge, Marker, Parent, Soft
@@ -31,6 +37,22 @@ NO_PART: Final = frozenset(
     ("_code_flaws", "_flaws", "_named", "_shape", "_tokens", "edges", "executor", "nodes", "parent")
 )
 """What a node holds that is not said by its user, or is told otherwise."""
+
+VALUES: Final = (
+    bytearray,
+    dt.date,
+    dt.time,
+    dt.timedelta,
+    dt.timezone,
+    decimal.Decimal,
+    fractions.Fraction,
+    pathlib.PurePath,
+    range,
+    slice,
+    uuid.UUID,
+)
+"""Kinds of objects that their text says whole, the same in every process."""
+GETTERS: Final = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
 
 
 def definition_digest(root: Graph) -> str:
@@ -94,7 +116,11 @@ class _Reader:
         if isinstance(value, (list, tuple)):
             return _hashed(type(value).__name__, *map(self.of, value))
         if isinstance(value, (set, frozenset)):
-            return _hashed("set", *sorted(_hashed(type(v).__name__, repr(v)) for v in value))
+            return _hashed("set", *sorted(map(_member, value)))
+        if isinstance(value, VALUES):
+            return _hashed("value", _name_of(type(value)), repr(value))
+        if isinstance(value, GETTERS):
+            return _hashed("getter", self.of(value.__reduce__()))
         if isinstance(value, Soft):
             return _hashed("soft", self.of(value.node))
         if isinstance(value, Edge):
@@ -113,8 +139,13 @@ class _Reader:
         return _hashed("object", _name_of(type(value)), self._call_of(value))
 
     def _call_of(self, value: Any) -> str:
-        call = type(value).__dict__.get("__call__")
-        return self.of(call) if isinstance(call, types.FunctionType) else ""
+        # The first is what functools.cache and its like hold.
+        kinds = type(value).__mro__
+        called = next((one.__dict__["__call__"] for one in kinds if "__call__" in vars(one)), None)
+        for call in (getattr(value, "__wrapped__", None), called):
+            if isinstance(call, types.FunctionType):
+                return self.of(call)
+        return ""
 
     def _node(self, node: Node) -> str:
         state = state_of(node, root=node is self._root)
@@ -163,6 +194,13 @@ class _Reader:
             repr((code.co_flags, code.co_names, code.co_varnames, code.co_freevars)),
             *map(self.of, code.co_consts),
         )
+
+
+def _member(value: Any) -> str:
+    """Return the hash of a set's member; the order of those cannot be told, so nor what is inside."""
+    # A function's text has its address in it.
+    said = _name_of(value) if callable(value) else repr(value)
+    return _hashed(type(value).__name__, said)
 
 
 def _is_ours(module: object) -> bool:
