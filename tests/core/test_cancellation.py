@@ -183,7 +183,8 @@ def test_ctrl_c_ends_a_run(backend):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout.readline() == "started\n"
+    # All of them: what an interrupt in the middle of starting a task does is trio's to say.
+    assert [process.stdout.readline() for _ in range(3)] == ["started\n"] * 3
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert out.endswith("interrupted\n")

@@ -346,7 +346,7 @@ async def test_what_was_beyond_the_tolerance_stands_in_the_order_of_the_items():
     graph = mapped(work, on_error="collect", max_failures=1, max_concurrency=2)
     with pytest.raises(RunError) as caught:
         await Hush(graph).run({"items": range(2)})
-    assert [f.path for f in caught.value.failures] == ["g.m", "g.m[0].work", "g.m[1].work"]
+    assert [f.path for f in caught.value.failures] == ["g.m", "g.m[0].w", "g.m[1].w"]
 
 
 async def test_a_share_of_an_unsized_source_is_judged_of_what_was_seen():
