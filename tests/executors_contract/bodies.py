@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import anyio
+from opentelemetry import context, trace
 
 from hush.core import idempotency_key
 
@@ -125,6 +126,23 @@ def gives_lock(x, folder):
 
 def takes_any(x, folder):
     return {"y": str(type(x).__name__)}
+
+
+def shard(x, folder):
+    """Run a map with workers of its own, in a trace of its own, linked to this item."""
+    from hush.core import Hush
+    from hush.executors import Processes
+    from tests.executors_contract.places import over
+
+    link = trace.Link(trace.get_current_span().get_span_context())
+    token = context.attach(context.Context())
+    try:
+        with trace.get_tracer("shards").start_as_current_span("shard", links=[link]):
+            engine = Hush(over(double, Processes(1)))
+            done = engine.run_sync({"xs": range(x), "folder": folder})
+    finally:
+        context.detach(token)
+    return {"y": sum(done["ys"])}
 
 
 async def uneven(x, folder):

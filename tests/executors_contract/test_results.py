@@ -74,3 +74,20 @@ async def test_nothing_of_a_run_is_left_for_the_next(place, told):
         for number in range(3):
             result = await engine.run({"xs": range(number, 6), "folder": str(told.folder)})
             assert result["ys"] == [2 * x for x in range(number, 6)]
+
+
+async def test_a_shard_is_a_run_with_workers_and_a_trace_of_its_own(place, told):
+    with capture_spans() as captured:
+        result = await Hush(over(bodies.shard, place.make(), max_concurrency=2)).run(
+            {"xs": [3, 4], "folder": str(told.folder)}
+        )
+    assert result["ys"] == [6, 12]
+    above = captured.trees[result.trace_id]
+    shards = [tree for trace_id, tree in captured.trees.items() if trace_id != result.trace_id]
+    assert sorted(len(tree.all("item m")) for tree in shards) == [3, 4]
+    askers = {node.record.span_id for node in above.all("node n")}
+    for tree in shards:
+        tree.assert_sound()
+        assert tree.root.name == "shard"
+        (link,) = tree.root.record.links
+        assert (link.trace_id, link.span_id in askers) == (result.trace_id, True)
