@@ -92,8 +92,8 @@ async def start(workers: int, security: Any, timeout_s: float) -> DaskConnection
             await _started(cluster)
         except Exception as error:
             raise ExecutorError(
-                f"Dask could not start a cluster here: {text_of(error)}. A script that starts one "
-                'needs the guard: if __name__ == "__main__"'
+                f"Dask could not start a cluster here: {text_of(error).rstrip('.')}. A script that starts "
+                'one needs the guard: if __name__ == "__main__"'
             ) from error
         where = f"{cluster.scheduler_address} (started here)"
         return await _connected(cluster, where, security, timeout_s, undo, {"cluster": cluster})
