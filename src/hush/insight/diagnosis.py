@@ -26,6 +26,7 @@ from hush.insight.causes.slots import limits
 from hush.insight.causes.sources import sources
 from hush.insight.causes.steps import Step, longest_steps, steps_told
 from hush.insight.causes.stragglers import stragglers
+from hush.insight.causes.workers import workers
 from hush.insight.wording import clean
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _RULES: Final[Sequence[Callable[[Scene], Iterable[Candidate]]]] = (
     retries,
     shared_limits,
     sources,
+    workers,
     limits,
     stragglers,
     lone_waits,

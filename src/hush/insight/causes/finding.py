@@ -30,6 +30,7 @@ Kind = Literal[
     "cpu_bound",
     "retry_storm",
     "slow_source",
+    "workers",
     "timeout",
     "partial_failure",
     "waste",

@@ -24,6 +24,7 @@ from hush.insight.causes.map_facts import (
 )
 from hush.insight.causes.replay import Change
 from hush.insight.causes.scene import number, plural, share, told
+from hush.insight.causes.workers import wait_for_workers
 from hush.insight.computing import computing_of
 from hush.insight.wording import clean
 
@@ -152,7 +153,7 @@ def _waited(group: MapGroup, waits: Sequence[float]) -> str:
 def _waits_for_others(scene: Scene, group: MapGroup) -> bool:
     """Say whether more slots would only make more items wait for what all share."""
     if group.items:
-        return waits_of(scene, group, own=False).bind
+        return wait_for_workers(group) or waits_of(scene, group, own=False).bind
     return group.says(semconv.MAP_BOUND_BY, semconv.BOUND_BY_RATE_LIMIT)
 
 
