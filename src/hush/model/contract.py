@@ -151,6 +151,9 @@ class FanOut:
     """Whether items are called iterations in spans and paths."""
     span_budget: int | None = None
     """How many items need to be told of; None for all."""
+    reads: frozenset[str] | None = None
+    """Names of the body's outputs that anything looks at; None where that may be any. Others need
+    not come back from where the items run."""
 
 
 @dataclass(frozen=True, slots=True)

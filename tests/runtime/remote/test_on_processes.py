@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -141,3 +142,35 @@ async def test_cancelling_kills_what_computes(tmp_path):
         assert len(pids) == 2
         assert not any(map(alive, pids))
         assert len(list(tmp_path.iterdir())) == 2
+
+
+def with_a_lock(x, folder):
+    return {"y": x, "lock": threading.Lock(), "error": "odd" if x % 2 else None}
+
+
+@pytest.mark.parametrize("rule", ["error", lambda outputs: outputs["lock"] and outputs["error"]])
+async def test_what_nobody_reads_need_not_travel(rule):
+    with GraphNode(name="g") as graph:
+        with MapNode(
+            name="m",
+            inputs={"x": Each(PARENT["xs"]), "folder": None},
+            outputs={"y": PARENT, "iteration_metrics": PARENT},
+            failed_when=rule,
+            on_error="collect",
+            executor=Processes(1),
+        ) as m:
+            n = CodeNode(
+                "n",
+                with_a_lock,
+                inputs={"x": PARENT, "folder": PARENT},
+                return_keys=("y", "lock", "error"),
+                outputs={"*": PARENT},
+            )
+            START >> n >> END
+        START >> m >> END
+    result = await Hush(graph).run({"xs": range(4)})
+    if callable(rule):  # it may look at anything, so all has to come back
+        assert result["iteration_metrics"]["error_count"] == 4
+        return
+    assert result["y"] == [0, 1, 2, 3]
+    assert result["iteration_metrics"]["handled_count"] == 2

@@ -82,6 +82,8 @@ class Call:
     keys that were given in code: it is shown nowhere."""
     telemetry: bytes | None = field(default=None, repr=False)
     """How it is to be watched; only :mod:`hush.observe` can read it. None where nobody watches."""
+    reads: frozenset[str] | None = None
+    """Names of outputs that come back; None for all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,6 +298,7 @@ class RemoteMapRun(MapRun):
             deadline_s=None if deadline_s is None else max(0.0, deadline_s),
             resources=self.target.resources,
             telemetry=self._telemetry,
+            reads=self.request.reads,
         )
 
     def _drop_all(self, chunk: list[SentItem], chain: Chain, *, abandoned: bool = True) -> None:

@@ -172,9 +172,16 @@ class ItemsNode(Graph):
                 carry=self._carry,
                 iterations=self._carry,
                 span_budget=self.span_budget,
+                reads=self._read_of(results.keeps),
             )
         )
         return results.outputs()
+
+    def _read_of(self, kept: frozenset[str] | None) -> frozenset[str] | None:
+        """Return which outputs of an item anything looks at; None where that may be any."""
+        if kept is None or callable(self.failed_when):
+            return None
+        return kept if self.failed_when is None else kept | {self.failed_when}
 
     def _handled_text(self, body: BodyOutputs) -> Callable[[Mapping[str, Any]], str | None] | None:
         rule = self.failed_when

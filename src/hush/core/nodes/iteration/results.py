@@ -92,6 +92,11 @@ class Results:
                 self._seen.update(outputs)
             _place(self._items, index, self._failure(item) if outputs is None else outputs)
 
+    @property
+    def keeps(self) -> frozenset[str] | None:
+        """Names of the body's outputs that it has a use for; None where it has for all."""
+        return frozenset(self._columns) if self._items is None else None
+
     def _failure(self, item: ItemRecord) -> ItemFailure:
         failure = ItemFailure(dict.fromkeys(sorted(self._body.names)))
         failure.update(error=item.message, error_type=item.error_type, index=item.index)
