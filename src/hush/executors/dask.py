@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from hush.errors import WorkerLostError
-from hush.executors.cpus import usable_cpus
+from hush.executors.cluster import ClusterExecutor
 from hush.executors.entry import reference_of, value_of
-from hush.executors.limits import positive
 from hush.executors.sharing import Shared
 from hush.model.executor import Capabilities
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ("DaskExecutor",)
 
 
-class DaskExecutor:
+class DaskExecutor(ClusterExecutor):
     """Runs calls on a Dask cluster; needs the extra ``dask``.
 
     Without an address a cluster of processes of this machine, on loopback, is started when it
@@ -56,24 +55,9 @@ class DaskExecutor:
             body: ``module:attribute`` of the top graph, or of its Hush, which workers import and
                 compare with this one; None sends them what they run.
         """
-        if address is not None and max_workers is not None:
-            raise ValueError(
-                "max_workers is for a cluster that is started here; the workers of the one at "
-                f"{address} are its own"
-            )
-        self.body = body
-        self._address = address
-        self._max_workers = positive("max_workers", max_workers)
+        super().__init__(address, max_workers, connect_timeout_s, body)
         self._security = security
-        self._connect_timeout_s = connect_timeout_s
         self._shared: Shared[DaskConnection] = Shared("hush-dask")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._address or 'local'!r})"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Goes along inside of what a worker gets, where it is not used. Keys stay here.
-        return type(self), (self._address,)
 
     @property
     def name(self) -> str:
@@ -91,9 +75,7 @@ class DaskExecutor:
     def slots(self) -> int:
         """How many threads its workers have in all, as of a few seconds ago; at least 1."""
         connection = self._shared.connection
-        if connection is not None:
-            return max(1, connection.slots)
-        return 1 if self._address else self._workers()
+        return self._slots_of(None if connection is None else connection.slots)
 
     async def __aenter__(self) -> Self:
         """Connect, or start a cluster.
@@ -137,9 +119,6 @@ class DaskExecutor:
         except ConnectionAbortedError as error:
             raise WorkerLostError(f"the connection to Dask was closed: {error}") from error
         return value_of(given, f"a worker of Dask at {connection.address}")
-
-    def _workers(self) -> int:
-        return self._max_workers or usable_cpus()
 
     async def _connect(self) -> DaskConnection:
         from hush.executors.dask_connection import connect, start  # noqa: PLC0415  # an extra

@@ -9,9 +9,8 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from hush.errors import ExecutorError, WorkerLostError
-from hush.executors.cpus import usable_cpus
+from hush.executors.cluster import ClusterExecutor
 from hush.executors.entry import reference_of, value_of
-from hush.executors.limits import positive
 from hush.executors.sharing import Shared
 from hush.model.executor import Capabilities
 
@@ -27,7 +26,7 @@ END_S = 10.0
 """How long a cancelled call may take to end its work."""
 
 
-class RayExecutor:
+class RayExecutor(ClusterExecutor):
     """Runs calls on a Ray cluster; needs the extra ``ray``.
 
     Without an address a cluster on this machine is started when it is first entered, without
@@ -58,25 +57,10 @@ class RayExecutor:
             body: ``module:attribute`` of the top graph, or of its Hush, which workers import and
                 compare with this one; None sends them what they run.
         """
-        if address is not None and max_workers is not None:
-            raise ValueError(
-                "max_workers is for a cluster that is started here; the workers of the one at "
-                f"{address} are its own"
-            )
-        self.body = body
-        self._address = address
-        self._max_workers = positive("max_workers", max_workers)
+        super().__init__(address, max_workers, connect_timeout_s, body)
         self._object_store_bytes = object_store_bytes
-        self._connect_timeout_s = connect_timeout_s
         self._lock = threading.Lock()
         self._entered = 0
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._address or 'local'!r})"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Goes along inside of what a worker gets, where it is not used.
-        return type(self), (self._address,)
 
     @property
     def name(self) -> str:
@@ -94,9 +78,7 @@ class RayExecutor:
     def slots(self) -> int:
         """How many CPUs the cluster has in all, as of a few seconds ago; at least 1."""
         connection = _shared.connection
-        if connection is not None:
-            return max(1, connection.slots)
-        return 1 if self._address else self._workers()
+        return self._slots_of(None if connection is None else connection.slots)
 
     async def __aenter__(self) -> Self:
         """Connect, or start a cluster.
@@ -151,9 +133,6 @@ class RayExecutor:
         except ConnectionAbortedError as error:
             raise WorkerLostError(f"the connection to Ray was closed: {error}") from error
         return value_of(given, f"a worker of Ray at {connection.address}")
-
-    def _workers(self) -> int:
-        return self._max_workers or usable_cpus()
 
     async def _connect(self) -> RayConnection:
         from hush.executors.ray_connection import connect, start  # noqa: PLC0415  # an extra

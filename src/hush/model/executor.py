@@ -31,7 +31,11 @@ class Capabilities:
 
 
 class Executor(Protocol):
-    """Runs calls in workers, which are other processes, here or elsewhere."""
+    """Runs calls in workers, which are other processes, here or elsewhere.
+
+    One that has an attribute ``body``, a ``module:attribute``, has workers import the graph from
+    there; without one, or where it is None, they are sent what they run.
+    """
 
     @property
     def name(self) -> str:

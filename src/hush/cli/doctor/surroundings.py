@@ -189,7 +189,7 @@ def _share(sampler: str, ratio: str, facts: dict[str, str | None]) -> Check:
 
 
 def _known() -> set[str]:
-    from opentelemetry.sdk import environment_variables  # noqa: PLC0415  # only here
+    from opentelemetry.sdk import environment_variables  # noqa: PLC0415  # loads the SDK, which no other check of this module needs
 
     names = {name for name in vars(environment_variables) if name.startswith("OTEL_")}
     # Of the API, and of the packages that read their own.
